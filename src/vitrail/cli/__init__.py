@@ -1,0 +1,1 @@
+"""The command: one dict from verb to function, resolved when called."""

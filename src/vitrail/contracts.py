@@ -1,0 +1,277 @@
+"""What rooms hand each other. Importing this module loads no torch.
+
+THE shape legend, for the whole package:
+
+    B  images in a batch            H W  image height and width, pixels
+    C  channels (1, 3, 4, ...)      P    patch side, pixels
+    h w  token grid: H/P, W/P       N    patch tokens, N = h * w
+    K  prefix tokens (CLS, ...)     T    all tokens, T = K + N, prefix first
+    D  token width                  M    hidden width of the MLP
+    A  attention heads              d    width of one head, D / A
+    Y  outputs of a task (classes)  L    encoder blocks
+
+Tokens stand in raster order: token n is the patch at row n // w, column n % w.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+"""A decoded image, (H, W, C) uint8, upright, C as asked for."""
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+"""Any float32 array; its shape stands where it is used."""
+
+
+# ---------------------------------------------------------------------------------------------------------- models
+
+
+@dataclass(frozen=True)
+class Features:
+    """What every backbone returns. A registered pytree, so it passes through compile and export.
+
+    tokens (B, N, D): final patch tokens. grid (h, w). prefix (B, K, D): final prefix tokens, K may be 0.
+    pyramid: feature maps (B, C_i, H/s_i, W/s_i), fine to coarse, or None when not asked for.
+    """
+
+    tokens: Tensor
+    grid: tuple[int, int]
+    prefix: Tensor
+    pyramid: tuple[Tensor, ...] | None = None
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """What a family's `nn.Module` offers; heads, training and explanation read only this.
+
+    Attributes
+    ----------
+    width: D of the tokens it returns.  prefix_names: the K prefix tokens in order, e.g. ("cls", "register").
+    image_size: (H, W) it is set to.  in_channels: C.  strides, channels: of the pyramid, fine to coarse.
+    """
+
+    width: int
+    prefix_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    in_channels: int
+    strides: tuple[int, ...]
+    channels: tuple[int, ...]
+
+    def __call__(self, images: Tensor, pyramid: bool = False) -> Features:
+        """(B, C, H, W) -> Features."""
+
+    def stem(self) -> nn.Module:
+        """The module that turns pixels into tokens."""
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The encoder blocks, in order."""
+
+    def undecayed(self) -> Iterator[nn.Parameter]:
+        """Parameters that weight decay must not touch beyond biases and norms: tokens, positions."""
+
+    def set_image_size(self, size: tuple[int, int]) -> None:
+        """Accept images of (H, W) from now on, resizing positions; UsageError where the patch does not divide."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published figure: ImageNet-1k top-1 as a fraction, at `image_size`, with the source in words."""
+
+    accuracy: float
+    image_size: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of a family's table: a name users know, its configuration, and the paper's table it comes from.
+
+    config: the family's frozen pydantic model.  normalisation: "half" (mean = std = 0.5) or "imagenet".
+    """
+
+    name: str
+    family: str
+    config: Any
+    source: str
+    published: tuple[Published, ...] = ()
+    normalisation: Literal["half", "imagenet"] = "half"
+
+
+# ------------------------------------------------------------------------------------------------------------ data
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sample of a source, before it is read.
+
+    key: stable name, unique in the source: the path relative to its root with "/", or "digits/17".
+    target: as the source says it (class name; for other tasks a number, a list, a path, or a mapping of all truths).
+    split: "train", "val" or "test" where the source dictates it, else None.  group: samples that must stay together.
+    """
+
+    key: str
+    target: Any
+    split: Literal["train", "val", "test"] | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a source knows of its images that a recipe should respect.
+
+    flip: mirrored images keep their label (false for digits).  native_size: typical short side in pixels, 0 unknown.
+    """
+
+    flip: bool = True
+    native_size: int = 0
+
+
+class Source(Protocol):
+    """A set of samples. Reading is random access, from any process."""
+
+    name: str
+    location: str
+    hints: Hints
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """All samples in a stable order, unreadable ones included."""
+
+    def read(self, index: int, channels: int) -> Pixels:
+        """Decode sample `index` to (H, W, channels) uint8; raises BadImage with the reason."""
+
+    def content(self, index: int) -> bytes:
+        """Bytes that identify the content of a sample (the file's, or the pixels'); raises BadImage if unreadable."""
+
+
+class Targets(Protocol):
+    """The part of a task that data needs: how a target is read, and how read targets are stacked."""
+
+    def encode(self, target: Any) -> Any:
+        """A source's target -> what `collate` stacks; raises DataError on a target that cannot be used."""
+
+    def collate(self, encoded: Sequence[Any]) -> Tensor:
+        """Encoded targets of a batch -> one tensor, first dimension B."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A sample that could not be used, and why, in a short clause."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How images of a batch were mixed: sample i kept `share[i]` in [0, 1] of itself, the rest is `partners[i]`'s."""
+
+    partners: Tensor  # (B,) int64, rows of the same batch
+    share: Tensor  # (B,) float32
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's (or micro-step's) samples.
+
+    images (B, C, H, W) float32, normalised.  targets: first dimension B, the task's.  weights (B,) float32: 0 for a
+    sample that failed after the audit (its image is zeros and must not count).  positions (B,) int64: place in the
+    endless training order, or in the split when evaluating.  indices (B,) int64: index in the source.
+    """
+
+    images: Tensor
+    targets: Tensor
+    weights: Tensor
+    positions: Tensor
+    indices: Tensor
+    keys: tuple[str, ...]
+    failures: tuple[Failure, ...] = ()
+    mixing: Mixing | None = None
+
+    def to(self, device: Any) -> Batch:
+        """The same batch with its tensors on `device`."""
+        move = {name: getattr(self, name).to(device, non_blocking=True) for name in ("images", "targets", "weights")}
+        mixing = self.mixing and Mixing(self.mixing.partners.to(device), self.mixing.share.to(device))
+        return replace(self, mixing=mixing, **move)
+
+
+# ----------------------------------------------------------------------------------------------- tasks and predictions
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one input, or why it could not.
+
+    source: the path or name as given.  status "ok" or "failed" with a `reason`.  values: the task's columns, in the
+    order they stand in predictions.csv (classify: label, confidence).  arrays: what does not fit in a row
+    (classify: "probabilities", (Y,) float32).
+    """
+
+    source: str
+    status: Literal["ok", "failed"] = "ok"
+    reason: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The predicted class (classify only)."""
+        return str(self.values["label"])
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the predicted class, in [0, 1] (classify only)."""
+        return float(self.values["confidence"])
+
+
+class Meter(Protocol):
+    """Accumulates a metric set over batches."""
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Add raw model outputs (B, ...) and their targets, failed samples already left out."""
+
+    def compute(self) -> dict[str, float]:
+        """Metric name -> value (fractions, not percent; names of DESIGN: accuracy, accuracy_top5, f1_macro, ...)."""
+
+
+class Task(Targets, Protocol):
+    """One kind of target: its head, loss, metrics, and how a prediction is read. One file in `tasks/` is one task."""
+
+    name: str
+    headline: str
+    """The metric that chooses the best epoch."""
+    maximise: bool
+    outputs: int
+    """Y: the width of the model's output."""
+    columns: tuple[str, ...]
+    """The task's columns in predictions.csv, after path, status, reason."""
+
+    def head(self, backbone: Backbone, pooling: str) -> nn.Module:
+        """A fresh head: Features -> outputs (B, Y)."""
+
+    def loss(self, outputs: Tensor, targets: Tensor, mixing: Mixing | None = None, train: bool = False) -> Tensor:
+        """Per-sample loss (B,), float32. Smoothing and class weights apply only with `train`."""
+
+    def meter(self) -> Meter:
+        """A fresh, empty meter."""
+
+    def decode(self, outputs: np.ndarray[Any, Any], sources: Sequence[str]) -> list[Prediction]:
+        """Raw outputs (B, Y) of any engine -> one Prediction each. NumPy only: no torch is loaded."""
+
+    def state(self) -> dict[str, Any]:
+        """What labels.json holds; `tasks.restore(state)` gives an equal task back."""
+
+
+class Engine(Protocol):
+    """Runs a model: preprocessed images (B, C, H, W) float32 -> raw outputs, NumPy to NumPy."""
+
+    def __call__(self, images: Floats) -> np.ndarray[Any, Any]:
+        """Run one batch."""

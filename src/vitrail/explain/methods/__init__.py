@@ -1,0 +1,1 @@
+"""One file is one method of explanation."""

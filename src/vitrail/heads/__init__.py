@@ -1,0 +1,1 @@
+"""From Features to outputs, for any backbone."""

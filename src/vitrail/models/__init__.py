@@ -1,0 +1,1 @@
+"""One file is one family: its config, its table of variants, its class."""

@@ -1,0 +1,1 @@
+"""From files to predictions, in the order given."""

@@ -1,0 +1,1 @@
+"""The run's pictures and its self-contained page."""

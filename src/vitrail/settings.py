@@ -1,0 +1,264 @@
+"""The complete configuration of a run, strict and torch-free, and how what a user states becomes one.
+
+A user states a few fields; the recipe chooses the others from the data; the result is one `Config` with no field left
+open, written to args.yaml. What is stated travels as `Stated`: dotted path -> value.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vitrail.errors import UsageError, unknown
+
+Stated = dict[str, Any]
+"""Dotted path of a config field -> the value a user gave it."""
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """Frozen, and refuses a field it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ShapesConfig(Strict):
+    """The drawn set `shapes`."""
+
+    length: Positive = 2000
+    size: Annotated[int, Field(ge=16, le=1024)] = 64
+
+
+class DataConfig(Strict):
+    """Which samples, how they are split, and what is refused."""
+
+    source: str
+    """A folder, a table (.csv, .parquet, .jsonl) or a built-in name."""
+    target: str | None = None
+    """A table's target column; guessed and said when left out."""
+    split_file: str | None = None
+    """A table with path and split columns, or a train.txt beside a test.txt; it is obeyed exactly."""
+    val_fraction: Fraction = 0.15
+    test_fraction: Fraction = 0.15
+    """Shares cut per class where the data does not say; the test share is cut only when nothing says what test is."""
+    max_bad_fraction: Fraction = 0.01
+    """More unreadable files than this stops the run before epoch 1 (exit 3), and so during the run."""
+    max_pixels: Positive = 50_000_000
+    """An image that declares more is refused before anything is allocated."""
+    channels: Literal[1, 3, 4] = 3
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    """Processes that read and augment; the number changes speed, never a bit of the result."""
+    cache_mb: Annotated[int, Field(ge=0)] = 1024
+    """Decoded images are kept in memory where all of them fit in this."""
+    shapes: ShapesConfig = ShapesConfig()
+
+
+class ModelConfig(Strict):
+    """Which model, and how it departs from its row in the family's table."""
+
+    name: str = "vit_tiny"
+    image_size: Positive = 224
+    patch_size: Positive = 16
+    pooling: Literal["cls", "mean", "map"] = "cls"
+    options: dict[str, bool | int | float | str] = {}
+    """Fields of the family's own config, e.g. model.options.depth=6."""
+
+
+class PreprocessConfig(Strict):
+    """How an image becomes the model's input when nothing is random."""
+
+    resize: Literal["crop", "squash", "letterbox"] = "crop"
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[Annotated[float, Field(gt=0)], ...] = (0.5,)
+    """One value per channel, or one for all, on pixels scaled to [0, 1]."""
+
+
+class TaskConfig(Strict):
+    """The target and its loss."""
+
+    name: str = "classify"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+
+
+class AugmentConfig(Strict):
+    """What is random about a training image."""
+
+    crop_scale: tuple[Fraction, Fraction] = (0.35, 1.0)
+    """Smallest and largest share of the image's area that a random crop takes; (1, 1) is no crop."""
+    crop_ratio: tuple[float, float] = (0.75, 4 / 3)
+    flip: bool = True
+    randaugment_ops: Annotated[int, Field(ge=0, le=10)] = 0
+    randaugment_magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    erase: Fraction = 0.0
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    cutmix: Annotated[float, Field(ge=0)] = 0.0
+    """Beta parameters; 0 is off. Where both are on, each group of images draws one of the two."""
+    mix_probability: Fraction = 1.0
+
+
+class TrainConfig(Strict):
+    """The optimisation."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
+    batch_size: Positive = 64
+    """Images per update, over all micro-steps."""
+    accumulate: Positive = 1
+    """Micro-steps per update; batch_size must be a multiple of it."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    min_lr: Annotated[float, Field(ge=0)] = 1e-5
+    warmup_epochs: Annotated[float, Field(ge=0)] = 2.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    clip: Annotated[float, Field(ge=0)] = 1.0
+    """Largest gradient norm; 0 is no clipping."""
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Stochastic depth at the last block, growing linearly with depth from 0."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the weights' moving average, which is what is evaluated and kept; 0 is off."""
+    early_stop: Annotated[int, Field(ge=0)] = 0
+    """Epochs without a better validation score before stopping; 0 is never."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 300.0
+    """Longest time between two resumable checkpoints; one is written at the end of every epoch as well."""
+    keep_checkpoints: Annotated[int, Field(ge=2)] = 2
+    tensorboard: bool = False
+
+
+class Config(Strict):
+    """Everything a run depends on. args.yaml is this; `vitrail train --config args.yaml` repeats the run."""
+
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    preprocess: PreprocessConfig = PreprocessConfig()
+    task: TaskConfig = TaskConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+    recipe: str = "auto"
+    seed: Annotated[int, Field(ge=0)] = 0
+    data_seed: Annotated[int, Field(ge=0)] = 0
+    """Seeds order, augmentation and mixing; apart from `seed`, which seeds weights and the model's own draws."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: Annotated[int, Field(ge=0)] = 0
+    """CPU threads; 0 is torch's own choice. Kept on resume: bits depend on it."""
+
+
+SHORT: Mapping[str, str] = {
+    "model": "model.name",
+    "task": "task.name",
+    "target": "data.target",
+    "split_file": "data.split_file",
+    "workers": "data.workers",
+    "image_size": "model.image_size",
+    "patch_size": "model.patch_size",
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "lr": "train.lr",
+    "precision": "train.precision",
+}
+"""The short options of `train` -> the field each one sets; `recipe`, `device`, `seed` are fields of the same name."""
+
+
+def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf field of the config as (dotted path, its annotation)."""
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from fields(info.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", info.annotation
+
+
+def known_path(key: str) -> str:
+    """The dotted path that a key names: itself, its short form, or an entry of model.options; else UsageError."""
+    path = SHORT.get(key.replace("-", "_"), key.replace("-", "_"))
+    paths = dict(fields())
+    if path in paths or (path.startswith("model.options.") and path.count(".") == 2):
+        return path
+    raise unknown("option", key, [*paths, *SHORT])
+
+
+def state(key: str, text: str) -> Stated:
+    """One `key=value` of a command line -> {dotted path: value}; the text is read by the field's type.
+
+    Raises UsageError for an unknown key or a value that its field refuses.
+    """
+    path = known_path(key)
+    if path.startswith("model.options."):
+        return {path: yaml.safe_load(text)}
+    value: Any = text
+    annotation = dict(fields())[path]
+    if _is_container(annotation) or text.lower() in {"none", "null"}:
+        value = _yaml(text, f"--{key}")
+    return {path: value}
+
+
+def _is_container(annotation: Any) -> bool:
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(_is_container(a) for a in typing.get_args(annotation))
+    return origin in (tuple, list, dict)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Stated:
+    """A nested mapping (args.yaml) -> dotted paths; keys that are no field raise UsageError with the nearest name."""
+    flat: Stated = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{path}.")
+        else:
+            flat[known_path(path)] = value
+    return flat
+
+
+def build(stated: Stated) -> Config:
+    """Stated fields over the defaults -> Config; raises UsageError naming the field and the value."""
+    tree: dict[str, Any] = {}
+    for path, value in stated.items():
+        node = tree
+        *parents, leaf = path.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        given = "" if first["type"] == "missing" else f" (got {first['input']!r})"
+        raise UsageError(f"{where}: {first['msg'].lower()}{given}") from None
+
+
+def to_yaml(config: BaseModel) -> str:
+    """The config as YAML in declaration order; `load` reads it back equal."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load(path: Path) -> Stated:
+    """Read a YAML config file into stated fields; raises UsageError on anything that is no config."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read config {path}: {error}") from None
+    tree = _yaml(text, str(path))
+    if not isinstance(tree, dict):
+        raise UsageError(f"config {path} holds no fields: expected a mapping such as 'train: {{epochs: 20}}'")
+    return flatten(tree)
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: not valid YAML: {str(error).splitlines()[0]}") from None
