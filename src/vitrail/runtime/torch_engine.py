@@ -1,0 +1,49 @@
+"""The engine that runs a model in PyTorch, and the choice of its device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from vitrail.contracts import Floats
+from vitrail.errors import UsageError
+
+
+def pick_device(name: str = "auto") -> str:
+    """Resolve "auto" to the best device at hand (cuda, then mps, then cpu); UsageError for one that is not there."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next(device for device in ("cuda", "mps", "cpu") if available[device])
+    if not available.get(name, False):
+        present = ", ".join(device for device, there in available.items() if there)
+        raise UsageError(f"device '{name}' is not available here: use --device auto or one of: {present}")
+    return name
+
+
+class TorchEngine:
+    """Runs `model` in evaluation mode, fp32, without gradients: (B, C, H, W) float32 NumPy -> outputs as NumPy.
+
+    fp32 whatever the training precision, so that what is reported is what `predict` and exported files give.
+    """
+
+    def __init__(self, model: nn.Module, device: str) -> None:
+        self.model = model
+        self.device = torch.device(device)
+
+    def __call__(self, images: Floats) -> np.ndarray[Any, Any]:
+        outputs = self.run(torch.from_numpy(np.ascontiguousarray(images)))
+        return np.asarray(outputs.cpu().numpy())
+
+    def run(self, images: torch.Tensor) -> torch.Tensor:
+        """The same on tensors: (B, C, H, W) on any device -> outputs on the engine's device."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                outputs: torch.Tensor = self.model(images.to(self.device, non_blocking=True))
+                return outputs.float()
+        finally:
+            self.model.train(was_training)
