@@ -1,0 +1,287 @@
+"""The one training loop.
+
+Order of every pass: if the last update ended an epoch that has no row yet, evaluate and write the row; else make one
+update. A checkpoint may be written between any two of these, so a resumed run finds itself in one of two states that
+the loop handles anyway, and ends with the bits of a run never stopped.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vitrail.contracts import Batch, Task
+from vitrail.data.loader import EvalLoader, TrainLoader
+from vitrail.data.mixing import MIX_GROUP, mix
+from vitrail.errors import Interrupted, TrainingError
+from vitrail.evaluate.evaluator import Evaluation, evaluate
+from vitrail.runtime.torch_engine import TorchEngine
+from vitrail.seeding import derive_seed
+from vitrail.settings import Config
+from vitrail.train import checkpoint
+from vitrail.train.checkpoint import Progress
+from vitrail.train.ema import Average
+from vitrail.train.journal import Journal, duration
+from vitrail.train.memory import peak_memory_mb
+from vitrail.train.objective import Objective
+from vitrail.train.optimizer import Updater
+from vitrail.train.schedule import Schedule
+from vitrail.train.signals import Signals
+
+REFUSED_LIMIT = 3
+"""So many updates in a row that are not finite end the run."""
+
+
+class Keep(Protocol):
+    """Writes a model folder: `keep("best", model, metrics)`."""
+
+    def __call__(self, which: str, model: nn.Module, metrics: dict[str, float]) -> None: ...
+
+
+class Loop:
+    """Trains `model` on positions of the endless order until the schedule ends, and keeps the best epoch.
+
+    make_batches(first, last): the training batches of those positions.  validation: an EvalLoader, or anything that
+    can be iterated again and again.  keep: called with "best" on every new best epoch, "last" at the end.
+    """
+
+    def __init__(
+        self, *, model: nn.Module, task: Task, objective: Objective, config: Config, images: int, device: str,
+        make_batches: Callable[[int, int], TrainLoader], validation: EvalLoader, journal: Journal, keep: Keep,
+        checkpoints: Path, allowed_failures: int,
+    ) -> None:  # fmt: skip
+        self.model = model.to(device)
+        self.task, self.objective, self.config, self.device = task, objective, config, device
+        self.make_batches, self.validation = make_batches, validation
+        self.journal, self.keep, self.checkpoints = journal, keep, checkpoints
+        self.allowed_failures = allowed_failures
+        self.schedule = Schedule(images, config.train)
+        self.average = Average(self.model, config.train.ema)
+        self.updater = Updater(self.model, config.train)
+        self.engine = TorchEngine(self.average.model, device)
+        self.progress = Progress()
+        self.pending: deque[dict[str, Any]] = deque()
+        self.speed: deque[tuple[float, int]] = deque(maxlen=50)
+
+    # ------------------------------------------------------------------------------------------------------- whole
+
+    def resume(self) -> None:
+        """Go back to the newest whole checkpoint; a damaged newer one is named and passed over."""
+        folder, faults = checkpoint.newest_good(self.checkpoints)
+        for fault in faults:
+            self.journal.say(f"warning: {fault}; going back to {folder.name}", style="yellow")
+        self.progress = checkpoint.load(folder, self.model, self.average, self.updater)
+        self.journal.say(f"resuming after update {self.progress.step} of {self.schedule.steps}")
+
+    def run(self) -> Progress:
+        """Train to the end. Raises TrainingError, or Interrupted once a checkpoint stands."""
+        self.journal.rewind(self.progress.step, self.progress.history)
+        self._started, self._saved = time.monotonic() - self.progress.seconds, time.monotonic()
+        with Signals((signal.SIGINT, signal.SIGTERM)) as self.signals, torch.random.fork_rng():
+            try:
+                self._rehearse()
+                self._train()
+            except torch.OutOfMemoryError:
+                size = self.config.train.batch_size // self.config.train.accumulate
+                what = f"out of memory on {self.device} with {size} images at once"
+                raise TrainingError(f"{what}: lower --batch-size, or raise train.accumulate") from None
+            finally:
+                self.journal.stop()
+        self.keep("last", self.average.model, self._last_metrics())
+        return self.progress
+
+    def _rehearse(self) -> None:
+        """Two validation batches before step 1: what would break after an epoch breaks now."""
+        for number, batch in enumerate(self.validation):
+            good = batch.weights > 0
+            if bool(good.any()):
+                self.task.loss(self.engine.run(batch.images[good]).cpu(), batch.targets[good])
+            if number == 1:
+                break
+
+    def _train(self) -> None:
+        size, micro = self.config.train.batch_size, self.config.train.batch_size // self.config.train.accumulate
+        self.journal.start("training", self.schedule.steps)
+        batches: TrainLoader | None = None
+        try:
+            stream: Iterable[Batch] = iter(())
+            while True:
+                step = self.progress.step
+                if self.schedule.ends_epoch(step) and not self._has_row(self.schedule.epochs_done(step)):
+                    self._end_epoch()
+                if step >= self.schedule.steps or self.progress.stopped:
+                    break
+                if batches is None:
+                    batches = self.make_batches(step * size, self.schedule.steps * size)
+                    stream = iter(batches)
+                self._update([next(stream) for _ in range(size // micro)])  # type: ignore[call-overload]
+                self._rest()
+            self._flush_pending()
+        finally:
+            if batches is not None:
+                batches.close()
+
+    # ------------------------------------------------------------------------------------------------- one update
+
+    def _update(self, micro_batches: list[Batch]) -> None:
+        step, config = self.progress.step, self.config
+        started = time.monotonic()
+        self.model.train()
+        loss_sum = torch.zeros((), device=self.device)
+        weight = torch.zeros((), device=self.device)
+        groups = 0
+        for number, batch in enumerate(micro_batches):
+            self._count_failures(batch)
+            mixed = mix(batch, config.augment, config.data_seed, step, first_group=groups).to(self.device)
+            groups += -(-len(batch.keys) // MIX_GROUP)
+            torch.manual_seed(derive_seed(config.seed, "model", step, number, 0))
+            with torch.autocast(self.device, torch.bfloat16, enabled=config.train.precision == "bf16"):
+                losses = self.objective(self.model, mixed)
+            # where, not a product: a failed sample's loss must not count even where it is not finite
+            loss = torch.where(mixed.weights > 0, losses * mixed.weights, 0.0).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            loss_sum += loss.detach()
+            weight += mixed.weights.sum()
+        lr = self.schedule.lr(step)
+        norm, refused = self.updater.update(lr, loss_sum, weight)
+        self.average.update(step)
+        self.progress.step = step + 1
+        self.speed.append((time.monotonic() - started, config.train.batch_size))
+        self._later(lr, loss_sum, weight, norm, refused, [k for b in micro_batches for k in b.keys])
+
+    def _later(self, lr: float, loss: Tensor, weight: Tensor, norm: Tensor, refused: Tensor, keys: list[str]) -> None:
+        """Queue this update's numbers and read the ones before it, by now on the host without waiting."""
+        numbers = torch.stack([loss, weight, norm.float(), refused]).to("cpu", non_blocking=self.device != "cuda")
+        self.pending.append({"step": self.progress.step, "lr": lr, "numbers": numbers, "keys": keys})
+        if len(self.pending) > 1:
+            self._read(self.pending.popleft())
+        note = f"lr {lr:.2e}"
+        rate = sum(n for _, n in self.speed) / max(1e-9, sum(t for t, _ in self.speed))
+        left = (self.schedule.steps - self.progress.step) * self.config.train.batch_size / max(rate, 1e-9)
+        epoch = min(self.config.train.epochs, self.schedule.epochs_done(self.progress.step) + 1)
+        what = f"epoch {epoch}/{self.config.train.epochs} step"
+        self.journal.advance(what, self.progress.step, self.schedule.steps, f"{note}, {rate:.0f} images/s", left)
+
+    def _read(self, entry: dict[str, Any]) -> None:
+        loss, weight, norm, refused = entry["numbers"].tolist()
+        mean = loss / weight if weight else float("nan")
+        progress, record = self.progress, {"step": entry["step"], "lr": entry["lr"]}
+        if not refused:
+            self.journal.step({**record, "loss": mean, "grad_norm": norm})
+            progress.loss_sum += loss
+            progress.loss_weight += weight
+            progress.refused_in_a_row = 0
+            return
+        progress.refused += 1
+        progress.refused_in_a_row += 1
+        shown = ", ".join(entry["keys"][:8]) + (", ..." if len(entry["keys"]) > 8 else "")
+        self.journal.say(
+            f"warning: update {entry['step']} was not finite and was refused; its images: {shown}", "yellow"
+        )
+        self.journal.step({**record, "refused": entry["keys"]})
+        if progress.refused_in_a_row >= REFUSED_LIMIT:
+            self.pending.clear()
+            checkpoint.save(self.checkpoints, progress, self.model, self.average, self.updater, self._keep_count())
+            raise TrainingError(
+                f"{REFUSED_LIMIT} updates in a row were not finite (last: update {entry['step']}, images {shown}).\n"
+                f"The weights before them are in {self.checkpoints}; lower --lr, or use --precision fp32."
+            )
+
+    def _flush_pending(self) -> None:
+        while self.pending:
+            self._read(self.pending.popleft())
+
+    def _count_failures(self, batch: Batch) -> None:
+        for failure in batch.failures:
+            if failure.key not in self.progress.failures:
+                self.progress.failures[failure.key] = failure.reason
+                self.journal.say(f"warning: left out of its batch: {failure.key}: {failure.reason}", style="yellow")
+        if len(self.progress.failures) > self.allowed_failures:
+            key, reason = next(reversed(self.progress.failures.items()))
+            raise TrainingError(
+                f"{len(self.progress.failures)} images failed after the audit, more than data.max_bad_fraction allows"
+                f" ({self.allowed_failures}); last: {key}: {reason}"
+            )
+
+    # --------------------------------------------------------------------------------------------------- one epoch
+
+    def _end_epoch(self) -> None:
+        self._flush_pending()
+        progress, train = self.progress, self.config.train
+        epoch = self.schedule.epochs_done(progress.step)
+        result = self._evaluate()
+        progress.seconds = time.monotonic() - self._started
+        loss = progress.loss_sum / progress.loss_weight if progress.loss_weight else float("nan")
+        row: dict[str, Any] = {"epoch": epoch, "time": round(progress.seconds, 2), "train/loss": loss}
+        row |= {f"val/{name}": value for name, value in result.metrics.items()}
+        rate = sum(n for _, n in self.speed) / max(1e-9, sum(t for t, _ in self.speed))
+        row |= {"lr": self.schedule.lr(max(0, progress.step - 1)), "images_per_s": round(rate, 1)}
+        row["memory_mb"] = peak_memory_mb(self.device)
+        progress.history.append(row)
+        progress.loss_sum = progress.loss_weight = 0.0
+        score = result.metrics.get(self.task.headline)
+        better = score is not None and (
+            progress.best is None or (score > progress.best if self.task.maximise else score < progress.best)
+        )
+        if better:
+            progress.best, progress.best_epoch = score, epoch
+            self.keep("best", self.average.model, result.metrics)
+        shown = f"{score:.4f}" if score is not None else "not defined"
+        self.journal.say(
+            f"epoch {epoch}/{train.epochs}  train loss {loss:.4f}  val loss {result.metrics.get('loss', float('nan')):.4f}"
+            f"  val {self.task.headline} {shown}{' (best)' if better else ''}  {rate:.0f} images/s"
+            f"  {duration(progress.seconds)}"
+        )
+        if train.early_stop and epoch - progress.best_epoch >= train.early_stop:
+            progress.stopped = f"no better val {self.task.headline} in {train.early_stop} epochs"
+            self.journal.say(f"stopping early: {progress.stopped}")
+        self.journal.results(progress.history)
+        self._checkpoint()
+
+    def _evaluate(self) -> Evaluation:
+        return evaluate(self.engine, self.validation, self.task, progress=lambda done: self._answer_signal())
+
+    def _has_row(self, epoch: int) -> bool:
+        return bool(self.progress.history) and self.progress.history[-1]["epoch"] >= epoch
+
+    def _last_metrics(self) -> dict[str, float]:
+        row = self.progress.history[-1] if self.progress.history else {}
+        return {key.removeprefix("val/"): value for key, value in row.items() if key.startswith("val/")}
+
+    # --------------------------------------------------------------------------------------------------- stopping
+
+    def _rest(self) -> None:
+        """Between two updates: answer a signal, and write a checkpoint when one is due."""
+        self._answer_signal()
+        if time.monotonic() - self._saved >= self.config.train.checkpoint_seconds:
+            self._checkpoint()
+
+    def _answer_signal(self) -> None:
+        if self.signals.received is None:
+            return
+        self.journal.stop()
+        folder = self._checkpoint()
+        self.keep("last", self.average.model, self._last_metrics())
+        name = signal.Signals(self.signals.received).name
+        message = f"stopped by {name} after update {self.progress.step}; {folder} is written"
+        raise Interrupted(message, self.signals.received)
+
+    def _checkpoint(self) -> Path:
+        self._flush_pending()
+        self.progress.seconds = time.monotonic() - self._started
+        self.journal.flush()
+        folder = checkpoint.save(
+            self.checkpoints, self.progress, self.model, self.average, self.updater, self._keep_count()
+        )
+        self._saved = time.monotonic()
+        return folder
+
+    def _keep_count(self) -> int:
+        return self.config.train.keep_checkpoints

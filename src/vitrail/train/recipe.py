@@ -1,0 +1,163 @@
+"""Defaults chosen from the data, each with its reason; what the user stated is never touched.
+
+"auto" is for training from scratch on small to middling sets, after the small-data recipes of CCT (arXiv 2104.05704)
+and SPT/LSA (arXiv 2112.13492): AdamW with warm-up and cosine, strong augmentation and mixing once a run is long enough
+to need them. "plain" is the naive recipe to measure against: crop, flip and AdamW, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vitrail.contracts import Variant
+from vitrail.errors import unknown
+from vitrail.settings import Config, Stated, build, fields
+
+RECIPES = ("auto", "plain")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the choice depends on: training images, classes, typical short side (pixels), whether mirroring is safe."""
+
+    images: int
+    classes: int
+    native_size: int
+    flip: bool
+    cores: int = 1
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One choice, for the screen and the report."""
+
+    field: str
+    value: Any
+    why: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The complete config and why each chosen field is what it is."""
+
+    config: Config
+    reasons: tuple[Reason, ...]
+
+
+class _Chooser:
+    def __init__(self, stated: Stated) -> None:
+        self.stated = dict(stated)
+        self.reasons: list[Reason] = []
+
+    def pick(self, path: str, value: Any, why: str) -> Any:
+        """The stated value if there is one, else `value`, recorded with its reason."""
+        if path in self.stated:
+            self.reasons.append(Reason(path, self.stated[path], "as stated"))
+        else:
+            self.stated[path] = value
+            self.reasons.append(Reason(path, value, why))
+        return self.stated[path]
+
+
+def choose(facts: Facts, variant: Variant, stated: Stated) -> Choice:
+    """Fill every field that `stated` leaves open. Raises UsageError on an unknown recipe or a value a field refuses.
+
+    variant: the model's row; one named in full (`vit_tiny_patch16_224`) keeps its own patch and image size.
+    """
+    recipe = str(stated.get("recipe", "auto"))
+    if recipe not in RECIPES:
+        raise unknown("recipe", recipe, RECIPES)
+    checked = build(stated)  # types are read once here, so that what follows computes with numbers
+    chooser = _Chooser({path: _value(checked, path) for path in stated})
+    _geometry(chooser, facts, variant)
+    _length(chooser, facts)
+    _regularisation(chooser, facts, strong=recipe == "auto")
+    _machine(chooser, facts)
+    return Choice(build(chooser.stated), tuple(chooser.reasons))
+
+
+def _geometry(chooser: _Chooser, facts: Facts, variant: Variant) -> None:
+    native = facts.native_size
+    own = variant.config.model_dump()
+    if chooser.stated.get("model.name", "") == variant.name:  # named in full
+        size = chooser.pick("model.image_size", own["image_size"], f"{variant.name} is defined at this size")
+        patch = chooser.pick("model.patch_size", own["patch_size"], f"{variant.name} is defined with this patch")
+    else:
+        if 0 < native <= 96:
+            size, why = max(8, round(native / 8) * 8), f"the images are about {native} px: no detail is lost"
+        elif facts.images < 20_000:
+            size, why = 96, f"{facts.images} images from scratch: more pixels cost time and bring little"
+        else:
+            size, why = 224, f"{facts.images} images of about {native} px"
+        size = chooser.pick("model.image_size", size, why)
+        wanted = 64 if size >= 32 else 16
+        patches = [p for p in (16, 14, 12, 8, 7, 6, 4, 2, 1) if size % p == 0 and (size // p) ** 2 >= wanted]
+        patch = patches[0] if patches else 1
+        why = f"{size}/{patch} = {size // patch} patches a side: the largest that leaves at least {wanted} tokens"
+        patch = chooser.pick("model.patch_size", patch, why)
+    chooser.pick("model.pooling", own["pooling"], "as the model's table has it")
+    half = variant.normalisation == "half"
+    mean, std = ((0.5,), (0.5,)) if half else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    if chooser.stated.get("data.channels", 3) != 3:
+        mean, std = (0.5,), (0.5,)
+    chooser.pick("preprocess.mean", mean, f"normalisation of the {variant.family} family")
+    chooser.pick("preprocess.std", std, f"normalisation of the {variant.family} family")
+
+
+def _length(chooser: _Chooser, facts: Facts) -> None:
+    n = facts.images
+    batch = 64 if n < 5_000 else 128 if n < 50_000 else 256
+    while batch > 8 and n < 4 * batch:
+        batch //= 2
+    batch = chooser.pick("train.batch_size", batch, f"{n} training images: some {n // batch} updates an epoch")
+    epochs = max(20, min(100, round(120_000 / n)))
+    epochs = chooser.pick("train.epochs", epochs, "about 120,000 images seen, between 20 and 100 epochs")
+    rate = float(f"{1e-3 * min(1.0, (batch / 256) ** 0.5):.1e}")
+    chooser.pick("train.lr", rate, "1e-3 at batch 256 and above, smaller with the root of the batch (AdamW)")
+    warmup = round(min(10.0, max(1.0, 0.1 * epochs)), 1)
+    chooser.pick("train.warmup_epochs", warmup, "a tenth of the run, at most 10 epochs")
+    steps = -(-epochs * n // batch)
+    decay = 0.0 if steps < 200 else round(min(0.9999, 1 - 10 / steps), 4)
+    why = "averages about the last tenth of the run's updates" if decay else "too few updates to average"
+    chooser.pick("train.ema", decay, why)
+
+
+def _regularisation(chooser: _Chooser, facts: Facts, strong: bool) -> None:
+    epochs, size = chooser.stated["train.epochs"], chooser.stated["model.image_size"]
+    chooser.pick("augment.flip", facts.flip, "mirrored images keep their class" if facts.flip else "the data says no")
+    photos = facts.flip and size >= 32
+    scale = (0.35, 1.0) if photos else (0.7, 1.0)
+    chooser.pick("augment.crop_scale", scale, "photographs" if photos else "small or unmirrorable images: gentle crops")
+    long = strong and epochs >= 40
+    if not strong:
+        why = "the plain recipe"
+    elif long:
+        why = f"{epochs} epochs are long enough to need it"
+    else:
+        why = f"{epochs} epochs are too short for it to pay"
+    chooser.pick("augment.randaugment_ops", 2 if strong and photos else 0, why if photos else "not photographs")
+    chooser.pick("augment.mixup", 0.8 if long else 0.0, why)
+    chooser.pick("augment.cutmix", 1.0 if long and photos else 0.0, why if photos else "not photographs")
+    chooser.pick("augment.erase", 0.25 if long and photos else 0.0, why if photos else "not photographs")
+    chooser.pick("train.drop_path", 0.1 if long else 0.0, why)
+    chooser.pick("task.label_smoothing", 0.1 if strong else 0.0, "CCT, DeiT" if strong else why)
+
+
+def _machine(chooser: _Chooser, facts: Facts) -> None:
+    workers = 0 if facts.cores <= 2 else min(8, facts.cores - 1)
+    chooser.pick("data.workers", workers, f"{facts.cores} cores")
+
+
+def _value(config: Config, path: str) -> Any:
+    node: Any = config
+    for part in path.split("."):
+        node = node[part] if isinstance(node, Mapping) else getattr(node, part)
+    return node
+
+
+def complete(config: Config) -> Stated:
+    """Every field of a complete config as stated values: what a repeated or resumed run is built from."""
+    stated = {path: _value(config, path) for path, _ in fields() if path != "model.options"}
+    return stated | {f"model.options.{name}": value for name, value in config.model.options.items()}
