@@ -196,11 +196,10 @@ def state(key: str, text: str) -> Stated:
     path = known_path(key)
     if path.startswith("model.options."):
         return {path: yaml.safe_load(text)}
-    value: Any = text
     annotation = dict(fields())[path]
-    if _is_container(annotation) or text.lower() in {"none", "null"}:
-        value = _yaml(text, f"--{key}")
-    return {path: value}
+    if text.lower() in {"none", "null"} and type(None) in typing.get_args(annotation):
+        return {path: None}
+    return {path: _yaml(text, f"--{key}") if _is_container(annotation) else text}
 
 
 def _is_container(annotation: Any) -> bool:

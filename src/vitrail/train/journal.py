@@ -121,7 +121,7 @@ class Journal:
         except ImportError:
             message = "train.tensorboard=true needs the extra: pip install 'vitrail[tensorboard]'"
             raise UsageError(message) from None
-        self._board = SummaryWriter(log_dir=str(self.folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(log_dir=str(self.folder / "tensorboard"))
 
     def flush(self) -> None:
         """Hand everything written so far to the operating system."""

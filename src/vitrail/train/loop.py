@@ -7,6 +7,7 @@ the loop handles anyway, and ends with the bits of a run never stopped.
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections import deque
@@ -171,7 +172,7 @@ class Loop:
 
     def _read(self, entry: dict[str, Any]) -> None:
         loss, weight, norm, refused = entry["numbers"].tolist()
-        mean = loss / weight if weight else float("nan")
+        mean = loss / weight if weight else math.nan
         progress, record = self.progress, {"step": entry["step"], "lr": entry["lr"]}
         if not refused:
             self.journal.step({**record, "loss": mean, "grad_norm": norm})
@@ -218,7 +219,7 @@ class Loop:
         epoch = self.schedule.epochs_done(progress.step)
         result = self._evaluate()
         progress.seconds = time.monotonic() - self._started
-        loss = progress.loss_sum / progress.loss_weight if progress.loss_weight else float("nan")
+        loss = progress.loss_sum / progress.loss_weight if progress.loss_weight else math.nan
         row: dict[str, Any] = {"epoch": epoch, "time": round(progress.seconds, 2), "train/loss": loss}
         row |= {f"val/{name}": value for name, value in result.metrics.items()}
         rate = sum(n for _, n in self.speed) / max(1e-9, sum(t for t, _ in self.speed))
@@ -235,9 +236,9 @@ class Loop:
             self.keep("best", self.average.model, result.metrics)
         shown = f"{score:.4f}" if score is not None else "not defined"
         self.journal.say(
-            f"epoch {epoch}/{train.epochs}  train loss {loss:.4f}  val loss {result.metrics.get('loss', float('nan')):.4f}"
-            f"  val {self.task.headline} {shown}{' (best)' if better else ''}  {rate:.0f} images/s"
-            f"  {duration(progress.seconds)}"
+            f"epoch {epoch}/{train.epochs}  loss {loss:.4f}  val loss {result.metrics.get('loss', math.nan):.4f}"
+            f"  val {self.task.headline} {shown}{' (best)' if better else ''}"
+            f"  {rate:.0f} images/s  {duration(progress.seconds)}"
         )
         if train.early_stop and epoch - progress.best_epoch >= train.early_stop:
             progress.stopped = f"no better val {self.task.headline} in {train.early_stop} epochs"

@@ -33,7 +33,7 @@ class Schedule:
         return step > 0 and self.epochs_done(step) > self.epochs_done(step - 1)
 
     def lr(self, step: int) -> float:
-        """Rate of update number `step` (from 0): linear warm-up, then half a cosine down to `min_lr`, as DeiT has it."""
+        """Rate of update number `step` (from 0): linear warm-up, then half a cosine down to `min_lr` (DeiT)."""
         c = self.config
         warmup = min(self.steps - 1, round(c.warmup_epochs * self.images / c.batch_size))
         if step < warmup:

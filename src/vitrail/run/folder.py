@@ -1,0 +1,167 @@
+"""The run folder: who may write it, what state it is in, and the `Run` that stands for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+import vitrail
+from vitrail import durable
+from vitrail.errors import IntegrityError, UsageError
+from vitrail.settings import Config, build, flatten
+
+if TYPE_CHECKING:
+    from vitrail.predict.predictor import Predictor
+
+ROOT = Path("runs") / "train"
+State = Literal["running", "finished", "interrupted", "failed"]
+
+
+@dataclass
+class Run:
+    """A training run: its folder, its final metrics per split, what it warned of and what it wrote."""
+
+    folder: Path
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    outputs: list[Path] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """The run in a folder that `train` made; UsageError when it is none, IntegrityError when it was damaged."""
+        folder = Path(path)
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is no run folder: no such folder")
+        if not (folder / "run.json").is_file() or not (folder / "args.yaml").is_file():
+            raise UsageError(f"{folder} is no run folder: it has no run.json and args.yaml, which every run has")
+        run = cls(folder)
+        record = run.record
+        try:
+            run.metrics = {
+                str(k): {str(n): float(v) for n, v in m.items()} for k, m in record.get("metrics", {}).items()
+            }
+            run.warnings = [str(w) for w in record.get("warnings", [])]
+        except (AttributeError, TypeError, ValueError):
+            raise IntegrityError(f"{folder / 'run.json'} is damaged: restore it or start a new run") from None
+        return run
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What run.json says."""
+        path = self.folder / "run.json"
+        try:
+            record = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict) or "state" not in record:
+            raise IntegrityError(f"{path} is damaged: restore it or start a new run")
+        return record
+
+    @property
+    def status(self) -> str:
+        """running, finished, interrupted or failed."""
+        return str(self.record["state"])
+
+    @property
+    def config(self) -> Config:
+        """The complete configuration in args.yaml."""
+        path = self.folder / "args.yaml"
+        try:
+            tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return build(flatten(tree))
+        except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError, UsageError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise IntegrityError(f"{path} is damaged ({reason}): restore it or start a new run") from None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What data.json says: classes in order, counts, how the split was made, fingerprint."""
+        path = self.folder / "data.json"
+        try:
+            record = json.loads(path.read_bytes())
+            if isinstance(record, dict) and isinstance(record["fingerprint"], str):
+                return record
+        except (OSError, ValueError, KeyError, RecursionError):
+            pass  # one message for every kind of damage
+        raise IntegrityError(f"{path} is damaged: restore it or start a new run")
+
+    def predictor(self) -> Predictor:
+        """The best model of this run, ready to predict and explain."""
+        from vitrail.predict.predictor import load
+
+        return load(self.folder)
+
+    def mark(self, state: State, **more: Any) -> None:
+        """Rewrite run.json with a new state; fields not named keep their value."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        ended = {} if state == "running" else {"ended": now}
+        record = {**self.record, "reason": "", **more, "state": state, **ended}
+        durable.write_file(self.folder / "run.json", json.dumps(record, indent=1, default=str) + "\n")
+
+
+def create(name: str, out: Path | None, command: Sequence[str], config: Config) -> Run:
+    """Make a folder of its own for a run: `out`, or runs/train/NAME, counting up. The mkdir is the lock."""
+    folder = _claim(out) if out is not None else _count_up(ROOT / _safe(name))
+    run = Run(folder)
+    record = {
+        "state": "running",
+        "reason": "",
+        "command": list(command),
+        "seed": config.seed,
+        "world_size": 1,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": versions(),
+    }
+    durable.write_file(folder / "run.json", json.dumps(record, indent=1) + "\n")
+    return run
+
+
+def _claim(out: Path) -> Path:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.mkdir()
+    except FileExistsError:
+        what = "a run folder is never overwritten" if out.is_dir() else "it is a file"
+        raise UsageError(f"--out {out} exists already: {what}; choose another, or --resume {out}") from None
+    except OSError as error:
+        raise durable.storage_error(error, f"cannot create {out}") from None
+    return out
+
+
+def _count_up(base: Path) -> Path:
+    try:
+        base.parent.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            folder = base if number == 1 else base.with_name(f"{base.name}-{number}")
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise durable.storage_error(error, f"cannot create a run folder in {base.parent}") from None
+
+
+def _safe(name: str) -> str:
+    """A folder name from a data set's or user's name: no separators, not hidden, not empty."""
+    kept = "".join("-" if c in "/\\:" or not c.isprintable() else c for c in name).strip(". ")
+    return kept[:100] or "run"
+
+
+def versions() -> dict[str, str]:
+    """What the run depends on."""
+    names = ("torch", "torchvision", "numpy", "pillow", "simplejpeg", "safetensors", "torchmetrics")
+    installed = {name: metadata.version(name) for name in names}
+    host = {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}"}
+    return {"vitrail": vitrail.__version__, **host, **installed, "cores": str(os.cpu_count())}

@@ -1,0 +1,66 @@
+"""The config: strict, nearest names, and equal after a round trip through YAML."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vitrail import settings
+from vitrail.errors import UsageError
+
+
+def test_config_survives_yaml() -> None:
+    config = settings.build({"data.source": "digits", "model.options.depth": 3, "train.lr": 3e-4})
+    assert settings.build(settings.flatten(yaml.safe_load(settings.to_yaml(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("epochs", "3", {"train.epochs": "3"}),
+        ("batch-size", "8", {"train.batch_size": "8"}),
+        ("augment.crop_scale", "[0.5, 1]", {"augment.crop_scale": [0.5, 1]}),
+        ("model.options.depth", "6", {"model.options.depth": 6}),
+        ("target", "none", {"data.target": None}),
+    ],
+)
+def test_a_stated_option_becomes_its_field(key: str, text: str, expected: dict) -> None:
+    assert settings.state(key, text) == expected
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("ephocs", "epochs"), ("train.weigth_decay", "train.weight_decay")])
+def test_a_misspelt_option_is_refused_with_the_nearest(wrong: str, right: str) -> None:
+    with pytest.raises(UsageError, match=right):
+        settings.state(wrong, "1")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("train.epochs", 0), ("train.lr", "fast"), ("train.lr", float("nan")), ("train.precision", "fp8")],
+)
+def test_a_refused_value_names_its_field(path: str, value: object) -> None:
+    with pytest.raises(UsageError, match=path):
+        settings.build({"data.source": "digits", path: value})
+
+
+def test_every_short_option_names_a_field() -> None:
+    paths = dict(settings.fields())
+    assert set(settings.SHORT.values()) <= set(paths)
+
+
+@given(st.text(max_size=60))
+def test_no_text_makes_the_parser_crash(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp("c") / "args.yaml"
+    path.write_text(text, encoding="utf-8", errors="replace")
+    with pytest.raises(UsageError):
+        settings.build(settings.load(path))
+
+
+def test_yaml_tags_run_no_code(tmp_path) -> None:
+    path = tmp_path / "args.yaml"
+    path.write_text("data: !!python/object/apply:os.system ['touch ran']\n")
+    with pytest.raises(UsageError):
+        settings.load(path)
+    assert not (tmp_path / "ran").exists()
