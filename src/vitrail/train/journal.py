@@ -22,18 +22,35 @@ PLAIN_SECONDS = 5.0
 
 
 class Journal:
-    """The diary of one run folder. Everything said goes to train.log and, unless quiet, to `stream` (stderr)."""
+    """The diary of one run. What is said goes to `stream` (stderr) unless quiet, and to train.log.
 
-    def __init__(self, folder: Path, quiet: bool = False, stream: TextIO | None = None) -> None:
-        self.folder = folder
+    A run speaks before it has a folder; those lines are kept and written when `attach` names one.
+    """
+
+    def __init__(self, quiet: bool = False, stream: TextIO | None = None) -> None:
         self.quiet = quiet
+        self.warnings: list[str] = []
         self.console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
-        self._log = (folder / "train.log").open("a", encoding="utf-8", errors="backslashreplace")
+        self._log: TextIO = io.StringIO()
+        self._folder: Path | None = None
         self._steps: TextIO | None = None
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._last_line = time.monotonic()
         self._board: Any = None
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        assert self._folder is not None, "attach comes before anything is written"
+        return self._folder
+
+    def attach(self, folder: Path) -> None:
+        """Write into `folder` from now on, beginning with what was said so far."""
+        said = self._log.getvalue() if isinstance(self._log, io.StringIO) else ""
+        self._folder = folder
+        self._log = (folder / "train.log").open("a", encoding="utf-8", errors="backslashreplace")
+        self._log.write(said)
 
     # -------------------------------------------------------------------------------------------------- the screen
 
@@ -43,6 +60,11 @@ class Journal:
         self._log.flush()
         if not self.quiet:
             self.console.print(text, style=style, markup=False)
+
+    def warn(self, text: str) -> None:
+        """A line the user should not miss; it is repeated in the report and in --json."""
+        self.warnings.append(text)
+        self.say(f"warning: {text}", style="yellow")
 
     def start(self, what: str, total: int) -> None:
         """Begin a progress display of `total` units."""

@@ -77,7 +77,7 @@ class Loop:
         """Go back to the newest whole checkpoint; a damaged newer one is named and passed over."""
         folder, faults = checkpoint.newest_good(self.checkpoints)
         for fault in faults:
-            self.journal.say(f"warning: {fault}; going back to {folder.name}", style="yellow")
+            self.journal.warn(f"{fault}; going back to {folder.name}")
         self.progress = checkpoint.load(folder, self.model, self.average, self.updater)
         self.journal.say(f"resuming after update {self.progress.step} of {self.schedule.steps}")
 
@@ -203,7 +203,7 @@ class Loop:
         for failure in batch.failures:
             if failure.key not in self.progress.failures:
                 self.progress.failures[failure.key] = failure.reason
-                self.journal.say(f"warning: left out of its batch: {failure.key}: {failure.reason}", style="yellow")
+                self.journal.warn(f"left out of its batch: {failure.key}: {failure.reason}")
         if len(self.progress.failures) > self.allowed_failures:
             key, reason = next(reversed(self.progress.failures.items()))
             raise TrainingError(
