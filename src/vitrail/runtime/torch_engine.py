@@ -34,16 +34,11 @@ class TorchEngine:
         self.device = torch.device(device)
 
     def __call__(self, images: Floats) -> np.ndarray[Any, Any]:
-        outputs = self.run(torch.from_numpy(np.ascontiguousarray(images)))
-        return np.asarray(outputs.cpu().numpy())
-
-    def run(self, images: torch.Tensor) -> torch.Tensor:
-        """The same on tensors: (B, C, H, W) on any device -> outputs on the engine's device."""
         was_training = self.model.training
         self.model.eval()
         try:
             with torch.inference_mode():
-                outputs: torch.Tensor = self.model(images.to(self.device, non_blocking=True))
-                return outputs.float()
+                outputs = self.model(torch.from_numpy(np.ascontiguousarray(images)).to(self.device))
+                return np.asarray(outputs.float().cpu().numpy())
         finally:
             self.model.train(was_training)

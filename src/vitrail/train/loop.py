@@ -18,12 +18,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from vitrail.contracts import Batch, Task
+from vitrail.contracts import Batch, Engine, Task
 from vitrail.data.loader import EvalLoader, TrainLoader
 from vitrail.data.mixing import MIX_GROUP, mix
 from vitrail.errors import Interrupted, TrainingError
 from vitrail.evaluate.evaluator import Evaluation, evaluate
-from vitrail.runtime.torch_engine import TorchEngine
 from vitrail.seeding import derive_seed
 from vitrail.settings import Config
 from vitrail.train import checkpoint
@@ -50,12 +49,14 @@ class Loop:
     """Trains `model` on positions of the endless order until the schedule ends, and keeps the best epoch.
 
     make_batches(first, last): the training batches of those positions.  validation: an EvalLoader, or anything that
-    can be iterated again and again.  keep: called with "best" on every new best epoch, "last" at the end.
+    can be iterated again and again.  make_engine: what runs a model when it is evaluated.  keep: called with "best" on
+    every new best epoch, with "last" at the end.
     """
 
     def __init__(
         self, *, model: nn.Module, task: Task, objective: Objective, config: Config, images: int, device: str,
-        make_batches: Callable[[int, int], TrainLoader], validation: EvalLoader, journal: Journal, keep: Keep,
+        make_batches: Callable[[int, int], TrainLoader], validation: EvalLoader,
+        make_engine: Callable[[nn.Module], Engine], journal: Journal, keep: Keep,
         checkpoints: Path, allowed_failures: int,
     ) -> None:  # fmt: skip
         self.model = model.to(device)
@@ -66,7 +67,7 @@ class Loop:
         self.schedule = Schedule(images, config.train)
         self.average = Average(self.model, config.train.ema)
         self.updater = Updater(self.model, config.train)
-        self.engine = TorchEngine(self.average.model, device)
+        self.engine = make_engine(self.average.model)
         self.progress = Progress()
         self.pending: deque[dict[str, Any]] = deque()
         self.speed: deque[tuple[float, int]] = deque(maxlen=50)
@@ -103,7 +104,7 @@ class Loop:
         for number, batch in enumerate(self.validation):
             good = batch.weights > 0
             if bool(good.any()):
-                self.task.loss(self.engine.run(batch.images[good]).cpu(), batch.targets[good])
+                self.task.loss(torch.from_numpy(self.engine(batch.images[good].numpy())), batch.targets[good])
             if number == 1:
                 break
 
