@@ -1,0 +1,142 @@
+"""From what a user stated to everything a run needs: the data read, checked and split, and every field chosen."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+
+from vitrail.contracts import Source, Task
+from vitrail.data.audit import Audit, scan
+from vitrail.data.preprocess import Preprocessor
+from vitrail.data.sources import open_source
+from vitrail.data.split import Split, make_split
+from vitrail.errors import DataError, UsageError
+from vitrail.models import variant
+from vitrail.runtime.torch_engine import pick_device
+from vitrail.settings import Config, DataConfig, Stated, build
+from vitrail.tasks import create_task, list_tasks
+from vitrail.errors import unknown
+from vitrail.train.journal import Journal
+from vitrail.train.recipe import Choice, Facts, Reason, choose
+
+
+@dataclass(frozen=True)
+class Data:
+    """The samples of a run: where they come from, which can be used, and which split each is in."""
+
+    source: Source
+    audit: Audit
+    split: Split
+
+    def indices(self, split: str) -> list[int]:
+        """Source indices of "train", "val" or "test"."""
+        return [int(i) for i in getattr(self.split, split)]
+
+    def targets(self, split: str) -> list[object]:
+        """Targets as the source says them."""
+        return [self.source.items[i].target for i in self.indices(split)]
+
+
+def read_audit(source: Source, config: DataConfig, journal: Journal) -> Audit:
+    """Scan every sample, with progress, and say what was found."""
+    total = len(source.items)
+    journal.start("checking images", total)
+    try:
+        audit = scan(source, config, progress=lambda done, of: journal.advance("checking images", done, of))
+    finally:
+        journal.stop()
+    bad = f"; {len(audit.bad)} cannot be used and are left out" if audit.bad else ", all readable"
+    journal.say(f"data: {audit.found} images in {source.location}{bad}")
+    for failure in audit.bad[:5]:
+        journal.say(f"  {failure.key}: {failure.reason}")
+    if len(audit.bad) > 5:
+        journal.say(f"  ... and {len(audit.bad) - 5} more in bad_files.csv")
+    return audit
+
+
+def divide(source: Source, audit: Audit, config: DataConfig, journal: Journal) -> Data:
+    """Split the usable samples, and say how."""
+    split = make_split(source, audit.usable, audit.content, config)
+    counts = f"{len(split.train)} train, {len(split.val)} val, {len(split.test)} test"
+    journal.say(f"split: {counts}; {split.how}")
+    if not len(split.test):
+        journal.warn("there is no test split: the final numbers are validation's, which also chose the best epoch")
+    return Data(source, audit, split)
+
+
+def check_early(stated: Stated) -> tuple[Config, str]:
+    """What can be wrong before any image is read: names, types, device. Returns the unfilled config and the device."""
+    config = build(stated)
+    variant(config.model.name)
+    if config.task.name not in list_tasks():
+        raise unknown("task", config.task.name, list_tasks())
+    return config, pick_device(config.device)
+
+
+def make_task(config: Config, data: Data) -> Task:
+    """The task fitted to the training split: its labels by name, in sorted order, with their counts."""
+    return create_task(config.task.name, data.targets("train"), config.task)
+
+
+def choose_settings(stated: Stated, data: Data, device: str) -> Choice:
+    """Fill every open field from the data; see `train.recipe`."""
+    size = data.source.hints.native_size or _typical_short_side(data.audit)
+    facts = Facts(
+        images=len(data.split.train),
+        classes=len(Counter(map(str, data.targets("train")))),
+        native_size=size,
+        flip=data.source.hints.flip,
+        cores=_cores(),
+    )
+    row = variant(build(stated).model.name)
+    threads = int(stated.get("threads", 0)) or torch.get_num_threads()
+    choice = choose(facts, row, {**stated, "device": device, "threads": threads})
+    _check_mixing(choice.config)
+    if choice.config.train.batch_size > facts.images:
+        batch = choice.config.train.batch_size
+        raise UsageError(f"--batch-size {batch} is more than the {facts.images} training images: lower it")
+    return choice
+
+
+def _check_mixing(config: Config) -> None:
+    batch, parts = config.train.batch_size, config.train.accumulate
+    if batch % parts:
+        raise UsageError(f"train.batch_size {batch} is not a multiple of train.accumulate {parts}")
+    mixes = config.augment.mixup or config.augment.cutmix
+    if mixes and parts > 1 and (batch // parts) % 8:
+        raise UsageError(
+            f"{batch} images in {parts} micro-steps is {batch // parts} each; mixing needs a multiple of 8:"
+            " change --batch-size or train.accumulate, or set augment.mixup=0 augment.cutmix=0"
+        )
+
+
+def preprocessor_of(config: Config) -> Preprocessor:
+    """The one preprocessing of this run."""
+    return Preprocessor.from_config(config)
+
+
+def show(choice: Choice, journal: Journal) -> None:
+    """Say what was chosen and why, before step 1."""
+    journal.say("settings (field = value: why):")
+    width = max(len(reason.field) for reason in choice.reasons)
+    for reason in choice.reasons:
+        journal.say(f"  {reason.field:<{width}} = {_shown(reason)}: {reason.why}")
+
+
+def _shown(reason: Reason) -> str:
+    value = reason.value
+    return "[" + ", ".join(f"{v:g}" for v in value) + "]" if isinstance(value, (tuple, list)) else str(value)
+
+
+def _typical_short_side(audit: Audit) -> int:
+    if not audit.sizes:
+        raise DataError("no image can be used: see the reasons above")
+    return round(statistics.median(min(size) for size in audit.sizes))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
