@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vitrail.artifact import load_weights as load_weights
     from vitrail.assemble import create_model as create_model
+    from vitrail.checkpoints.door import load_weights as load_weights
     from vitrail.contracts import Prediction as Prediction
     from vitrail.models import list_models as list_models
     from vitrail.predict.predictor import Predictor as Predictor
@@ -27,7 +27,7 @@ _WHERE = {
     "create_model": "vitrail.assemble",
     "list_models": "vitrail.models",
     "load": "vitrail.predict.predictor",
-    "load_weights": "vitrail.artifact",
+    "load_weights": "vitrail.checkpoints.door",
     "train": "vitrail.run",
 }
 

@@ -1,1 +1,45 @@
-"""One file is one task: its head, loss, metrics, and how a target is read and a prediction decoded."""
+"""One file is one task: its head, loss, metrics, and how a target is read and a prediction decoded.
+
+A task's module offers NAME, `fit(targets, config)` (a task for these training targets) and `restore(state)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+from vitrail.contracts import Task
+from vitrail.errors import IntegrityError, unknown
+from vitrail.settings import TaskConfig
+
+
+def list_tasks() -> list[str]:
+    """Names of all tasks."""
+    return sorted(info.name for info in pkgutil.iter_modules(__path__))
+
+
+def _module(name: str) -> ModuleType:
+    if name not in list_tasks():
+        raise unknown("task", name, list_tasks())
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def create_task(name: str, targets: Iterable[Any], config: TaskConfig | None = None) -> Task:
+    """A task fitted to the training targets as the source says them (classify: class names, with repeats)."""
+    task: Task = _module(name).fit(targets, config or TaskConfig(name=name))
+    return task
+
+
+def restore(state: Mapping[str, Any]) -> Task:
+    """The task whose `state()` this is; IntegrityError where it is no task's state."""
+    try:
+        name = state["task"]
+        if name not in list_tasks():
+            raise IntegrityError(f"labels.json names the task {name!r}, which this version does not have")
+        task: Task = _module(name).restore(state)
+        return task
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"labels.json is damaged ({error!r}): it is no task's state") from None

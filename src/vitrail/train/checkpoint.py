@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vitrail import durable
+from vitrail.artifact import storage_failure
 from vitrail.errors import IntegrityError
 from vitrail.train.ema import Average
 from vitrail.train.optimizer import Updater
@@ -110,12 +111,5 @@ def _fill(model: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
     try:
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
-    except SafetensorError as error:  # safetensors hides the OSError: recover its number for the user's sake
-        raise OSError(_errno(error), str(error)) from error
-
-
-def _errno(error: SafetensorError) -> int:
-    text = str(error)
-    _, _, tail = text.rpartition("os error ")
-    digits = tail.rstrip(') \n}"')
-    return int(digits) if digits.isdigit() else 0
+    except SafetensorError as error:
+        raise storage_failure(error) from error

@@ -1,0 +1,171 @@
+"""The model folder: all that is needed to use a model again, and nothing that could run code.
+
+config.json model.safetensors preprocessor.json labels.json   covered by MANIFEST.json, checked on every load
+README.md                                                      the model card, yours to edit
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from vitrail import durable
+from vitrail.assemble import VisionModel, build_model
+from vitrail.contracts import Backbone, Task
+from vitrail.data.preprocess import Preprocessor
+from vitrail.errors import IntegrityError, UsageError
+from vitrail.settings import Config
+from vitrail.tasks import restore
+
+FORMAT = 1
+"""Of the folder. A reader refuses a higher one; lower ones stay readable (tests/golden)."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model folder in memory."""
+
+    folder: Path
+    model: VisionModel
+    config: Config
+    task: Task
+    preprocessor: Preprocessor
+
+
+def save(
+    folder: Path, model: nn.Module, config: Config, task: Task, preprocessor: Preprocessor, card: Mapping[str, Any]
+) -> None:
+    """Commit a model folder in one step, replacing what was there. Raises OSError with the old one untouched.
+
+    card: what the model card says besides the config: run, data, split, metrics (name -> value).
+    """
+
+    def fill(temporary: Path) -> None:
+        tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+        try:
+            save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise storage_failure(error) from error
+        _write_json(temporary / "config.json", {"format": FORMAT, "config": config.model_dump(mode="json")})
+        _write_json(temporary / "preprocessor.json", preprocessor.model_dump(mode="json"))
+        _write_json(temporary / "labels.json", task.state())
+        (temporary / "README.md").write_text(_card(config, task, preprocessor, card), encoding="utf-8")
+
+    durable.commit(folder, fill, uncovered=("README.md",))
+
+
+def find(path: str | Path) -> Path:
+    """The model folder that a path means: itself, or a run's model/best, or its model/last.
+
+    Raises UsageError, saying what was looked for, when there is none.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise UsageError(f"{root}: no such folder; expected a run folder or a model folder")
+    for candidate in (root, root / "model" / "best", root / "model" / "last", root / "best"):
+        durable.recover(candidate)
+        if (candidate / "config.json").is_file():
+            return candidate
+    if (root / "run.json").is_file():
+        raise UsageError(f"{root} has no model yet: its training did not finish an epoch; try vitrail train --resume")
+    raise UsageError(f"{root} is neither a run folder nor a model folder: it has no model/best/config.json")
+
+
+def load(path: str | Path, device: str = "cpu", backbone: Backbone | None = None) -> Artifact:
+    """Read a model folder (or the best of a run) onto a device, in evaluation mode.
+
+    backbone: the module for a model that was trained from Python with one of its own.
+
+    Raises IntegrityError where a file is missing, damaged, from a newer version, or does not fit the others.
+    """
+    folder = find(path)
+    durable.verify(folder)
+    config = _config(folder)
+    task = restore(_read_json(folder / "labels.json"))
+    try:
+        preprocessor = Preprocessor.model_validate(_read_json(folder / "preprocessor.json"))
+    except ValidationError as error:
+        raise _damaged(folder / "preprocessor.json", error) from None
+    model = VisionModel(backbone, task, config.model.pooling) if backbone else build_model(config, task)
+    try:
+        tensors = load_file(folder / "model.safetensors")
+        model.load_state_dict(tensors)
+    except (SafetensorError, RuntimeError) as error:
+        raise _damaged(folder / "model.safetensors", error) from None
+    return Artifact(folder, model.to(device).eval(), config, task, preprocessor)
+
+
+def _config(folder: Path) -> Config:
+    record = _read_json(folder / "config.json")
+    try:
+        if int(record["format"]) > FORMAT:
+            raise IntegrityError(
+                f"{folder} was written by a newer Vitrail (format {record['format']}): upgrade to read it"
+            )
+        return Config.model_validate(record["config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder / "config.json", error) from None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> IntegrityError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return IntegrityError(f"{path} cannot be used: {first}")
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def storage_failure(error: SafetensorError) -> OSError:
+    """safetensors words an OSError as its own: the OSError again, with its number, so that the cause can be said."""
+    _, _, tail = str(error).rpartition("os error ")
+    digits = "".join(c for c in tail if c.isdigit())
+    return OSError(int(digits or 0), str(error))
+
+
+def _card(config: Config, task: Task, preprocessor: Preprocessor, card: Mapping[str, Any]) -> str:
+    metrics = card.get("metrics", {})
+    rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
+    height, width = preprocessor.size
+    labels = [str(label) for label in task.state().get("labels", ())]
+    shown = ", ".join(labels[:30]) + (f", ... ({len(labels)} in all)" if len(labels) > 30 else "")
+    return f"""# {card.get("run", config.model.name)}
+
+`{config.model.name}` (patch {config.model.patch_size}, {height} x {width} pixels, {preprocessor.channels} channels)
+for the task `{task.name}`, trained with Vitrail on `{card.get("data", config.data.source)}`.
+
+| {card.get("split", "val")} | |
+|---|---|
+{rows}
+
+Measured on the {card.get("split", "val")} split, which also chose this epoch; the run's report has the test figures.
+
+**Classes:** {shown}
+
+```
+vitrail predict {card.get("run", "THIS_FOLDER")} IMAGE...
+```
+
+```python
+import vitrail
+vitrail.load("THIS_FOLDER").predict(["image.jpg"])
+```
+
+**Limits.** It answers with one of its classes whatever the image shows, and its figures hold for images like those it
+was trained and tested on. `config.json` has every setting, `preprocessor.json` how an image must be prepared.
+"""

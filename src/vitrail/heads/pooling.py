@@ -1,0 +1,78 @@
+"""One vector for the whole image: from [CLS], from the mean of the patches, or by asking for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vitrail.contracts import Backbone, Features
+from vitrail.errors import UsageError
+from vitrail.layers.attention import AttentionLayout, ScaledDotProduct
+from vitrail.layers.block import Mlp
+from vitrail.layers.initialise import Draw, truncated_normal
+
+
+class ClsPooling(nn.Module):
+    """The [CLS] token: Features -> (B, D)."""
+
+    def forward(self, features: Features) -> Tensor:
+        return features.prefix[:, 0]
+
+
+class MeanPooling(nn.Module):
+    """The mean of the patch tokens: Features -> (B, D)."""
+
+    def forward(self, features: Features) -> Tensor:
+        return features.tokens.mean(dim=1)
+
+
+class MapPooling(nn.Module):
+    """Multi-head attention pooling (MAP): a learned probe asks all patches, then an MLP with a residual.
+
+    Features -> (B, D). Set Transformer (arXiv 1810.00825), as used by Zhai et al. 2022 (arXiv 2106.04560).
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        assert width % heads == 0, "heads are chosen to divide the width"
+        self.heads = heads
+        self.probe = nn.Parameter(torch.empty(1, 1, width))
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(width, 2 * width)
+        self.core = ScaledDotProduct()
+        self.proj = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.mlp = Mlp(width, hidden)
+
+    def forward(self, features: Features) -> Tensor:
+        x = features.tokens  # (B, N, D)
+        q = self.q(self.probe.expand(len(x), -1, -1)).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, A, 1, d)
+        k, v = self.kv(x).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, A, N, d)
+        y = self.proj(self.core(q, k, v).transpose(1, 2).flatten(2))  # (B, 1, D)
+        pooled: Tensor = (y + self.mlp(self.norm(y)))[:, 0]  # (B, D)
+        return pooled
+
+    def layout(self, grid: tuple[int, int]) -> AttentionLayout:
+        """One query that stands nowhere, one key a cell."""
+        return AttentionLayout(grid, prefix_queries=1, prefix_keys=0)
+
+    def initialisers(self) -> Mapping[str, Draw]:
+        return {"probe": truncated_normal(0.02)}
+
+    def undecayed(self) -> Iterator[nn.Parameter]:
+        """The probe is a token."""
+        yield self.probe
+
+
+def pooling(kind: str, backbone: Backbone) -> nn.Module:
+    """The pooling named "cls", "mean" or "map" for a backbone; UsageError where it has no [CLS] token to read."""
+    if kind == "cls":
+        if "cls" not in backbone.prefix_names:
+            raise UsageError("pooling=cls needs a [CLS] token, which this model has not: use mean or map")
+        return ClsPooling()
+    if kind == "map":
+        heads = next(heads for heads in (16, 12, 8, 6, 4, 3, 2, 1) if backbone.width % (heads * 64) == 0 or heads == 1)
+        return MapPooling(backbone.width, heads, 4 * backbone.width)
+    return MeanPooling()

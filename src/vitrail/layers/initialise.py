@@ -1,0 +1,89 @@
+"""First values of parameters, each from a generator of its own.
+
+A parameter's values depend on (seed, its full name) alone: not on the order of construction, on the device, on the
+number of ranks, or on which other parameters there are. Values are drawn on the CPU in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Generator, Tensor, nn
+
+from vitrail.seeding import derive_seed
+
+Draw = Callable[[Tensor, Generator], object]
+"""Fills a tensor in place from a generator."""
+
+
+@runtime_checkable
+class Initialised(Protocol):
+    """A module that says how its own parameters (not its children's) begin."""
+
+    def initialisers(self) -> Mapping[str, Draw]:
+        """Own parameter name -> draw."""
+
+
+def truncated_normal(std: float) -> Draw:
+    """Normal(0, std) cut at +-2, as in ViT, DeiT, Swin and PVT."""
+    return lambda t, g: nn.init.trunc_normal_(t, std=std, generator=g)
+
+
+def normal(std: float) -> Draw:
+    """Normal(0, std)."""
+    return lambda t, g: t.normal_(0.0, std, generator=g)
+
+
+def constant(value: float) -> Draw:
+    """The same value everywhere."""
+    return lambda t, _: t.fill_(value)
+
+
+def fan_in_uniform(fan_in: int) -> Draw:
+    """Uniform in +-1/sqrt(fan_in): PyTorch's default for convolutions, weight and bias."""
+    bound = 1 / math.sqrt(fan_in)
+    return lambda t, g: t.uniform_(-bound, bound, generator=g)
+
+
+@runtime_checkable
+class Buffered(Protocol):
+    """A module whose buffers are computed, not learned."""
+
+    def fill_buffers(self) -> None:
+        """Compute its own buffers again, in place."""
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, seed: int, prefix: str = "") -> None:
+    """Give every parameter of `model` its first value, and compute its buffers.
+
+    prefix: what the names of a part begin with in the whole ("backbone."), so that a part alone begins the same.
+    What is on the meta device is left there.
+    """
+    for path, module in model.named_modules():
+        if isinstance(module, Buffered):
+            module.fill_buffers()
+        draws = module.initialisers() if isinstance(module, Initialised) else _defaults(module)
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.is_meta:
+                continue
+            full = prefix + (f"{path}.{name}" if path else name)
+            generator = Generator().manual_seed(derive_seed(seed, "init", full))
+            values = torch.empty(parameter.shape, dtype=torch.float32)
+            assert name in draws, f"no initialiser for {full}"
+            draws[name](values, generator)
+            parameter.copy_(values)
+
+
+def _defaults(module: nn.Module) -> Mapping[str, Draw]:
+    if isinstance(module, nn.Linear):
+        return {"weight": truncated_normal(0.02), "bias": constant(0.0)}
+    if isinstance(module, nn.Conv2d):
+        draw = fan_in_uniform(module.weight[0].numel())
+        return {"weight": draw, "bias": draw}
+    if isinstance(module, nn.LayerNorm):
+        return {"weight": constant(1.0), "bias": constant(0.0)}
+    return {}

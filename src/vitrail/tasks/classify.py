@@ -1,0 +1,173 @@
+"""One class per image.
+
+Importing this module and decoding load no torch: predicting from an exported model goes through here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vitrail.contracts import Backbone, Meter, Mixing, Prediction
+from vitrail.errors import DataError, nearest
+from vitrail.settings import TaskConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+ECE_BINS = 15
+"""Guo et al. 2017 (arXiv 1706.04599)."""
+
+
+class Classify:
+    """The task `classify`: labels by name, cross-entropy, accuracy.
+
+    labels: class names in the order of the outputs.  smoothing in [0, 1).  weights: a factor per class on its samples'
+    training loss, or None.
+    """
+
+    name = "classify"
+    headline = "accuracy"
+    maximise = True
+    columns = ("label", "confidence")
+
+    def __init__(self, labels: Sequence[str], smoothing: float = 0.0, weights: Sequence[float] | None = None) -> None:
+        self.labels = tuple(labels)
+        self.outputs = len(self.labels)
+        self.smoothing = smoothing
+        self.weights = None if weights is None else tuple(weights)
+        self._index = {label: i for i, label in enumerate(self.labels)}
+        if len(self._index) != len(self.labels):
+            raise DataError(f"a class name stands twice: {Counter(self.labels).most_common(1)[0][0]!r}")
+
+    # -------------------------------------------------------------------------------------------------------- targets
+
+    def encode(self, target: Any) -> int:
+        """A class name -> its index; DataError for one that training does not have."""
+        label = str(target)
+        if label not in self._index:
+            close = nearest(label, self.labels)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise DataError(f"class {label!r} is not among the {len(self.labels)} classes trained on{hint}")
+        return self._index[label]
+
+    def collate(self, encoded: Sequence[int]) -> Tensor:
+        """Indices -> (B,) int64."""
+        import torch
+
+        return torch.tensor(encoded, dtype=torch.int64)
+
+    # -------------------------------------------------------------------------------------------------------- learning
+
+    def head(self, backbone: Backbone, pooling: str) -> nn.Module:
+        """Pooling and a linear layer: Features -> logits (B, Y)."""
+        from vitrail.heads.linear import LinearHead
+
+        return LinearHead(backbone, self.outputs, pooling)
+
+    def loss(self, outputs: Tensor, targets: Tensor, mixing: Mixing | None = None, train: bool = False) -> Tensor:
+        """Cross-entropy per sample, (B,) float32.
+
+        A mixed image has two targets, each counted by its share. Smoothing and class weights apply only with `train`.
+        """
+        own = self._cross_entropy(outputs, targets, train)
+        if mixing is None:
+            return own
+        partner = self._cross_entropy(outputs, targets[mixing.partners], train)
+        share = mixing.share.to(own)
+        return share * own + (1 - share) * partner
+
+    def _cross_entropy(self, outputs: Tensor, targets: Tensor, train: bool) -> Tensor:
+        import torch.nn.functional as F
+
+        smoothing = self.smoothing if train else 0.0
+        loss = F.cross_entropy(outputs.float(), targets, reduction="none", label_smoothing=smoothing)
+        if train and self.weights is not None:
+            loss = loss * loss.new_tensor(self.weights)[targets]
+        return loss
+
+    def meter(self) -> Meter:
+        """accuracy, accuracy_top5 (from 6 classes on), f1_macro, auroc (one against the rest), ece."""
+        return _Meter(self.outputs)
+
+    # -------------------------------------------------------------------------------------------------------- answers
+
+    def decode(self, outputs: np.ndarray[Any, Any], sources: Sequence[str]) -> list[Prediction]:
+        """Logits (B, Y) -> label and confidence; the softmax stands in `arrays["probabilities"]`."""
+        made = []
+        for source, row in zip(sources, probabilities(outputs), strict=True):
+            best = int(row.argmax())
+            values = {"label": self.labels[best], "confidence": float(row[best])}
+            made.append(Prediction(source, values=values, arrays={"probabilities": row}))
+        return made
+
+    def state(self) -> dict[str, Any]:
+        """What labels.json holds."""
+        return {"task": self.name, "labels": list(self.labels)}
+
+
+def probabilities(outputs: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Softmax of logits (B, Y), computed in float64: (B, Y) float32, rows sum to 1."""
+    shifted = outputs.astype(np.float64) - outputs.max(axis=1, keepdims=True)
+    powers = np.exp(shifted)
+    shares: np.ndarray[Any, np.dtype[np.float32]] = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    return shares
+
+
+def fit(targets: Iterable[Any], config: TaskConfig) -> Classify:
+    """The task for these training targets: their names sorted, and weights if the config balances classes.
+
+    Balanced weights are n / (Y * n_class), whose mean over the samples is 1.
+    """
+    counts = Counter(str(target) for target in targets)
+    labels = sorted(counts)
+    weights = None
+    if config.class_weights == "balanced":
+        weights = [counts.total() / (len(labels) * counts[label]) for label in labels]
+    return Classify(labels, config.label_smoothing, weights)
+
+
+def restore(state: Mapping[str, Any]) -> Classify:
+    """The task of a labels.json."""
+    labels = state["labels"]
+    if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
+        raise ValueError("labels is not a list of names")
+    return Classify(labels)
+
+
+class _Meter:
+    """torchmetrics over everything seen, on the CPU."""
+
+    def __init__(self, classes: int) -> None:
+        from torchmetrics import MetricCollection
+        from torchmetrics.classification import (
+            MulticlassAccuracy,
+            MulticlassAUROC,
+            MulticlassCalibrationError,
+            MulticlassF1Score,
+        )
+
+        self.classes = classes
+        metrics: dict[str, Any] = {
+            "accuracy": MulticlassAccuracy(classes, average="micro"),
+            "f1_macro": MulticlassF1Score(classes, average="macro"),
+            "auroc": MulticlassAUROC(classes, average="macro"),
+            "ece": MulticlassCalibrationError(classes, n_bins=ECE_BINS),
+        }
+        if classes > 5:
+            metrics["accuracy_top5"] = MulticlassAccuracy(classes, average="micro", top_k=5)
+        self.metrics = MetricCollection(metrics, compute_groups=False)
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        self.metrics.update(outputs.float().cpu().softmax(dim=1), targets.cpu())
+
+    def compute(self) -> dict[str, float]:
+        with warnings.catch_warnings():  # a class that is absent from a split is no news to the user
+            warnings.simplefilter("ignore")
+            values = {name: float(value) for name, value in self.metrics.compute().items()}
+        order = ("accuracy", "accuracy_top5", "f1_macro", "auroc", "ece")
+        return {name: values[name] for name in order if name in values}
