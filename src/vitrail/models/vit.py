@@ -68,6 +68,8 @@ class ViTConfig(Strict):
 class ViT(nn.Module):
     """Images (B, C, H, W) -> `Features` at stride P."""
 
+    pos_embed: Tensor | None
+
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         c = self.config = config
@@ -80,11 +82,12 @@ class ViT(nn.Module):
         places = c.cls + self.grid[0] * self.grid[1]
         self.cls_token = nn.Parameter(torch.empty(1, 1, c.width)) if c.cls else None
         self.registers = nn.Parameter(torch.empty(1, c.registers, c.width)) if c.registers else None
-        self.pos_embed: Tensor | None = None
         if c.position == "learned":
             self.pos_embed = nn.Parameter(torch.empty(1, places, c.width))
         elif c.position == "sincos":
             self.register_buffer("pos_embed", torch.empty(1, places, c.width), persistent=False)
+        else:
+            self.pos_embed = None
         prefix = len(self.prefix_names)
         self.encoder = nn.ModuleList(
             Block(
