@@ -1,0 +1,57 @@
+"""From tokens to one vector."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import vitrail
+from vitrail.contracts import Features
+from vitrail.errors import UsageError
+from vitrail.heads.pooling import ClsPooling, MapPooling, MeanPooling
+from vitrail.layers.initialise import initialise
+
+
+def _features() -> Features:
+    torch.manual_seed(0)
+    return Features(torch.randn(2, 6, 8), (2, 3), torch.randn(2, 2, 8))
+
+
+def test_cls_is_the_first_prefix_token_and_mean_the_patches_alone() -> None:
+    features = _features()
+    assert torch.equal(ClsPooling()(features), features.prefix[:, 0])
+    torch.testing.assert_close(MeanPooling()(features), features.tokens.sum(1) / 6)
+
+
+def test_attention_pooling_is_the_paper_written_out() -> None:
+    pool = MapPooling(8, 2, 16)
+    initialise(pool, 0)
+    x = _features().tokens
+    q, (k, v) = pool.q(pool.probe)[0, 0], pool.kv(x).chunk(2, dim=-1)
+    heads = []
+    for head in (slice(0, 4), slice(4, 8)):
+        shares = (k[..., head] @ q[head] / 2).softmax(dim=1)  # sqrt(d) = 2
+        heads.append((shares[..., None] * v[..., head]).sum(dim=1))
+    y = pool.proj(torch.cat(heads, dim=-1))
+    expected = y + pool.mlp.fc2(F.gelu(pool.mlp.fc1(pool.norm(y))))
+    torch.testing.assert_close(pool(_features()), expected)
+
+
+def test_attention_pooling_equals_timm() -> None:
+    timm_layers = pytest.importorskip("timm.layers", reason="needs timm, the reference implementation")
+    theirs = timm_layers.AttentionPoolLatent(8, num_heads=2, mlp_ratio=2, norm_layer=torch.nn.LayerNorm)
+    pool = MapPooling(8, 2, 16, eps=theirs.norm.eps)
+    initialise(pool, 0)
+    theirs.load_state_dict({k.replace("probe", "latent"): v for k, v in pool.state_dict().items()})
+    torch.testing.assert_close(pool(_features()), theirs(_features().tokens))
+
+
+def test_cls_pooling_without_a_cls_token_is_refused_in_words() -> None:
+    with pytest.raises(UsageError, match="CLS"):
+        vitrail.create_model("vit_tiny", outputs=2, cls=False)
+
+
+def test_a_model_without_cls_pools_its_patches() -> None:
+    model = vitrail.create_model("vit_tiny", outputs=2, cls=False, pooling="mean", image_size=16, patch_size=8, depth=1)
+    assert model(torch.randn(1, 3, 16, 16)).shape == (1, 2)
