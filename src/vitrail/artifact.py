@@ -94,7 +94,10 @@ def load(path: str | Path, device: str = "cpu", backbone: Backbone | None = None
         preprocessor = Preprocessor.model_validate(_read_json(folder / "preprocessor.json"))
     except ValidationError as error:
         raise _damaged(folder / "preprocessor.json", error) from None
-    model = VisionModel(backbone, task, config.model.pooling) if backbone else build_model(config, task)
+    try:
+        model = VisionModel(backbone, task, config.model.pooling) if backbone else build_model(config, task)
+    except UsageError as error:
+        raise _damaged(folder / "config.json", error) from None
     try:
         tensors = load_file(folder / "model.safetensors")
         model.load_state_dict(tensors)

@@ -1,0 +1,164 @@
+"""The model folder: whole, equal after a round trip, closed to damage and to code, readable for ever."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vitrail import artifact, durable
+from vitrail.assemble import build_model
+from vitrail.data.preprocess import Preprocessor
+from vitrail.errors import IntegrityError, UsageError
+from vitrail.settings import Config, build
+from vitrail.tasks import create_task
+
+GOLDEN = Path(__file__).parent / "golden"
+STATED = {
+    "data.source": "digits",
+    "model.image_size": 8,
+    "model.patch_size": 4,
+    "model.options.depth": 1,
+    "model.options.width": 8,
+    "model.options.heads": 2,
+    "model.options.hidden": 16,
+}
+
+
+def _save(folder: Path, seed: int = 0) -> tuple[Config, torch.nn.Module]:
+    config = build({**STATED, "seed": seed})
+    task = create_task("classify", ["one", "two", "three"])
+    model = build_model(config, task).eval()
+    card = {"run": "r", "data": "digits", "metrics": {"accuracy": 0.5}}
+    artifact.save(folder, model, config, task, Preprocessor.from_config(config), card)
+    return config, model
+
+
+def _images() -> torch.Tensor:
+    return torch.linspace(-1, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
+
+
+def test_a_model_comes_back_whole(tmp_path: Path) -> None:
+    config, model = _save(tmp_path / "m")
+    loaded = artifact.load(tmp_path / "m")
+    assert (loaded.config, loaded.task.state()["labels"]) == (config, ["one", "three", "two"])
+    assert loaded.preprocessor == Preprocessor.from_config(config)
+    assert torch.equal(loaded.model(_images()), model(_images()))
+    assert not loaded.model.training
+
+
+def test_a_run_folder_means_its_best_model_else_its_last(tmp_path: Path) -> None:
+    _save(tmp_path / "run" / "model" / "last")
+    assert artifact.find(tmp_path / "run").name == "last"
+    _save(tmp_path / "run" / "model" / "best")
+    assert artifact.find(tmp_path / "run").name == "best"
+    assert artifact.find(tmp_path / "run" / "model" / "last").name == "last"
+
+
+def test_what_is_no_model_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such folder"):
+        artifact.find(tmp_path / "absent")
+    with pytest.raises(UsageError, match="neither a run folder nor a model folder"):
+        artifact.find(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match="did not finish an epoch"):
+        artifact.find(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor.json", "labels.json"])
+def test_one_flipped_bit_in_any_file_is_found(tmp_path: Path, name: str) -> None:
+    _save(tmp_path / "m")
+    path = tmp_path / "m" / name
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(IntegrityError, match=name.replace(".", r"\.")) as error:
+        artifact.load(tmp_path / "m")
+    assert error.value.exit_code == 5
+
+
+def test_the_card_may_be_edited(tmp_path: Path) -> None:
+    _save(tmp_path / "m")
+    (tmp_path / "m" / "README.md").write_text("mine")
+    artifact.load(tmp_path / "m")
+
+
+class Bomb:
+    def __init__(self, sentinel: Path) -> None:
+        self.sentinel = sentinel
+
+    def __reduce__(self):
+        return (Path.touch, (self.sentinel,))
+
+
+def _reseal(folder: Path, name: str, content: bytes) -> None:
+    """Replace a file and the manifest with it, as someone hostile would."""
+    (folder / name).write_bytes(content)
+    manifest = json.loads((folder / durable.MANIFEST).read_bytes())
+    manifest["files"][name] = {"size": len(content), "blake2b": durable.digest(folder / name)}
+    (folder / durable.MANIFEST).write_text(json.dumps(manifest))
+
+
+def _config_with(folder: Path, **model: object) -> bytes:
+    record = json.loads((folder / "config.json").read_bytes())
+    record["config"]["model"] |= model
+    return json.dumps(record).encode()
+
+
+def test_a_hostile_folder_runs_no_code(tmp_path: Path) -> None:
+    sentinel = tmp_path / "ran"
+    bomb = pickle.dumps(Bomb(sentinel))
+    for name in ("model.safetensors", "config.json", "preprocessor.json", "labels.json"):
+        folder = tmp_path / f"m-{name}"
+        _save(folder)
+        _reseal(folder, name, bomb)
+        with pytest.raises(IntegrityError):
+            artifact.load(folder)
+    assert not sentinel.exists()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [{"name": "os.system"}, {"name": "builtins.eval"}, {"options": {"__class__": "os.system"}}, {"_target_": "x"}],
+)
+def test_a_config_cannot_name_code(tmp_path: Path, model: dict) -> None:
+    _save(tmp_path / "m")
+    _reseal(tmp_path / "m", "config.json", _config_with(tmp_path / "m", **model))
+    with pytest.raises(IntegrityError):
+        artifact.load(tmp_path / "m")
+
+
+def test_a_folder_of_the_future_is_refused_in_words(tmp_path: Path) -> None:
+    _save(tmp_path / "m")
+    record = json.loads((tmp_path / "m" / "config.json").read_bytes())
+    _reseal(tmp_path / "m", "config.json", json.dumps({**record, "format": 99}).encode())
+    with pytest.raises(IntegrityError, match="newer Vitrail"):
+        artifact.load(tmp_path / "m")
+
+
+def test_a_failed_save_leaves_the_model_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, model = _save(tmp_path / "m")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(artifact, "_write_json", full)
+    with pytest.raises(OSError, match="No space"):
+        _save(tmp_path / "m", seed=1)
+    assert torch.equal(artifact.load(tmp_path / "m").model(_images()), model(_images()))
+    assert [p.name for p in tmp_path.iterdir() if p.name != "cache"] == ["m"]
+
+
+@pytest.mark.parametrize("release", sorted(p.name for p in GOLDEN.iterdir() if p.is_dir()))
+def test_models_of_every_release_stay_readable(release: str, tmp_path: Path) -> None:
+    folder = tmp_path / release
+    shutil.copytree(GOLDEN / release, folder)
+    loaded = artifact.load(folder / "model")
+    expected = load_file(folder / "expected.safetensors")
+    torch.testing.assert_close(loaded.model(expected["images"]), expected["logits"], atol=1e-6, rtol=1e-5)
+    assert loaded.task.state()["labels"] == ["one", "three", "two"]
