@@ -73,6 +73,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """A UsageError for a misspelt name, offering the nearest right one or, when none is close, where to look."""
     names = sorted(known)
     close = nearest(name, names, count=3)
+    likeness = [difflib.SequenceMatcher(None, name, other).ratio() for other in close]
+    close = [other for other, ratio in zip(close, likeness, strict=True) if ratio > likeness[0] - 0.05]
     if close:
         return UsageError(f"unknown {kind} '{name}': did you mean {' or '.join(repr(c) for c in close)}?")
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
