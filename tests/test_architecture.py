@@ -8,6 +8,7 @@ tested on small trees that break them.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,8 @@ ALLOWED: Mapping[str, set[str]] = {
     "models": {"base", "layers"},
     "heads": {"base", "layers"},
     "tasks": {"base", "heads", "data"},
-    "assemble": {"base", "models", "heads", "tasks"},
-    "artifact": {"base", "data", "assemble"},
+    "assemble": {"base", "layers", "models", "heads", "tasks"},  # layers: it gives the whole model its first values
+    "artifact": {"base", "data", "tasks", "assemble"},  # tasks: a model folder brings its task back
     "checkpoints": {"base", "models", "assemble"},
     "cost": {"base", "models", "assemble", "distributed"},
     "evaluate": {"base", "data", "tasks", "distributed", "runtime"},
@@ -210,6 +211,22 @@ def test_every_import_of_the_house_was_seen() -> None:
     assert ("vitrail.settings", "vitrail.errors") in edges
     assert ("vitrail", "vitrail.predict.predictor") in edges  # under TYPE_CHECKING
     assert ("vitrail.predict.predictor", "vitrail.artifact") in edges  # inside a function
+
+
+def test_the_plan_on_paper_says_the_same() -> None:
+    """docs/architecture.md and this file hold one table."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\w, ]+?) \| ([^|]+?) \|$", text.partition("| room | may import")[2], re.MULTILINE)
+    written = {
+        name: {word for word in re.split(r", ", re.sub(r" \(.*\)", "", allowed))}
+        for names, allowed in rows
+        for name in names.split(", ")
+    }
+    assert {name: allowed for name, allowed in written.items() if name in ALLOWED} == {
+        name: allowed for name, allowed in ALLOWED.items() if name != "base"
+    }
+    assert written["cli"] == {"anything"}
+    assert written["run"] == written["study"] == {"everything above"}
 
 
 # ---------------------------------------------------------------------------------------------- on planted violations
