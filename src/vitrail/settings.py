@@ -35,6 +35,8 @@ class ShapesConfig(Strict):
 
     length: Positive = 2000
     size: Annotated[int, Field(ge=16, le=1024)] = 64
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Another seed draws other images of the same kind."""
 
 
 class DataConfig(Strict):
@@ -43,7 +45,9 @@ class DataConfig(Strict):
     source: str
     """A folder, a table (.csv, .parquet, .jsonl) or a built-in name."""
     target: str | None = None
-    """A table's target column; guessed and said when left out."""
+    """A table's target column, guessed and said when left out; of `shapes`, the truth to learn (class, count, ...)."""
+    group: str | None = None
+    """A table's column whose equal values must stay in one split, such as a patient; by default the one called group."""
     split_file: str | None = None
     """A table with path and split columns, or a train.txt beside a test.txt; it is obeyed exactly."""
     val_fraction: Fraction = 0.15
@@ -158,6 +162,7 @@ SHORT: Mapping[str, str] = {
     "model": "model.name",
     "task": "task.name",
     "target": "data.target",
+    "group": "data.group",
     "split_file": "data.split_file",
     "workers": "data.workers",
     "image_size": "model.image_size",
@@ -249,7 +254,8 @@ def load(path: Path) -> Stated:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read config {path}: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise UsageError(f"cannot read config {path}: {str(reason).lower()}") from None
     tree = _yaml(text, str(path))
     if not isinstance(tree, dict):
         raise UsageError(f"config {path} holds no fields: expected a mapping such as 'train: {{epochs: 20}}'")

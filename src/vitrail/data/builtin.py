@@ -1,0 +1,171 @@
+"""The sets that need no file: real digits, and drawn shapes with the truth of every task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, overload
+
+import numpy as np
+
+from vitrail.contracts import Failure, Hints, Item, Pixels, Source
+from vitrail.data import shapes
+from vitrail.data.items import Items
+from vitrail.data.pixels import with_channels
+from vitrail.errors import unknown
+from vitrail.settings import DataConfig, ShapesConfig
+
+
+class DigitsSource:
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 grey; their values 0..16 are spread over 0..255.
+
+    Source: UCI ML hand-written digits (E. Alpaydin, C. Kaynak, 1998), the test part, as shipped with scikit-learn.
+    """
+
+    name = location = "digits"
+    hints = Hints(flip=False, native_size=8)
+    notes: tuple[str, ...] = ()
+    ignored: tuple[Failure, ...] = ()
+
+    def __init__(self) -> None:
+        from sklearn.datasets import load_digits  # here, because it is slow to import and only digits need it
+
+        digits = load_digits()
+        self._pixels: Pixels = ((digits.images.astype(np.int64) * 255 + 8) // 16).astype(np.uint8)[..., None]
+        self._items = Items([f"digits/{i}" for i in range(len(self._pixels))], [str(t) for t in digits.target])
+
+    @property
+    def items(self) -> Items:
+        """All digits, keyed by their place: digits/0 .. digits/1796."""
+        return self._items
+
+    def read(self, index: int, channels: int) -> Pixels:
+        """(8, 8, channels) uint8."""
+        return with_channels(self._pixels[index], channels)
+
+    def content(self, index: int) -> bytes:
+        """The pixels."""
+        return bytes(self._pixels[index])
+
+
+class ShapesSource:
+    """Drawn images with the truth of every task; see `data.shapes` for what they show.
+
+    target: which truth is the sample's target: class, labels, count, angle, size, mask or depth. Every image is a pure
+    function of (seed, index, size) and is drawn when read, so any length costs nothing.
+    """
+
+    name = location = "shapes"
+    notes: tuple[str, ...] = ()
+    ignored: tuple[Failure, ...] = ()
+
+    def __init__(self, config: ShapesConfig | None = None, target: str | None = None) -> None:
+        self.config = config or ShapesConfig()
+        target = target or "class"
+        if target not in _TRUTHS:
+            raise unknown("target of shapes", target, _TRUTHS)
+        self.hints = Hints(flip=target != "angle", native_size=self.config.size)  # a mirror turns angles
+        self._items = _ShapesItems(self.config, target)
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """All samples, each drawn up when asked for."""
+        return self._items
+
+    def read(self, index: int, channels: int) -> Pixels:
+        """(size, size, channels) uint8."""
+        pixels = shapes.draw(shapes.scene(self.config.seed, index), self.config.size)
+        return with_channels(pixels, channels)
+
+    def content(self, index: int) -> bytes:
+        """What the pixels are a pure function of: nothing needs to be drawn to know it."""
+        return f"shapes {self.config.seed} {self.config.size} {index}".encode()
+
+    def truth(self, index: int) -> dict[str, Any]:
+        """All that is known of image `index`.
+
+        class: name of the main object's shape.  labels: names of all shapes in it, sorted.  count: objects, 1 to 3.
+        angle: of the main object, degrees in [-90, 90).  size: share of the image that the main object covers.
+        mask (S, S) uint8: 0 ground, else 1 + place in `shapes.CLASSES` of the object that covers most of the pixel.
+        depth (S, S) float32: 1 to 10.  box: of the main object's mask, (left, top, right, bottom) pixels, half-open.
+        """
+        return {name: find(self.config, index) for name, find in _TRUTHS.items()}
+
+
+class _ShapesItems(Sequence[Item]):
+    def __init__(self, config: ShapesConfig, target: str) -> None:
+        self._config, self._target = config, target
+
+    def __len__(self) -> int:
+        return self._config.length
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        return Item(f"shapes/{place}", _TRUTHS[self._target](self._config, place))
+
+    def __iter__(self) -> Iterator[Item]:
+        return (self[i] for i in range(len(self)))
+
+
+def _class(config: ShapesConfig, index: int) -> str:
+    return shapes.CLASSES[index % len(shapes.CLASSES)]
+
+
+def _labels(config: ShapesConfig, index: int) -> list[str]:
+    return sorted({shape.kind for shape in shapes.scene(config.seed, index).shapes})
+
+
+def _count(config: ShapesConfig, index: int) -> int:
+    return len(shapes.scene(config.seed, index).shapes)
+
+
+def _angle(config: ShapesConfig, index: int) -> float:
+    return shapes.scene(config.seed, index).main.angle
+
+
+def _size(config: ShapesConfig, index: int) -> float:
+    return shapes.scene(config.seed, index).main.area
+
+
+def _mask(config: ShapesConfig, index: int) -> Pixels:
+    mask = np.zeros((config.size, config.size), np.uint8)
+    for shape in shapes.scene(config.seed, index).shapes:
+        mask[shapes.cover(shape, config.size) >= 0.5] = 1 + shapes.CLASSES.index(shape.kind)
+    return mask
+
+
+def _depth(config: ShapesConfig, index: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    what = shapes.scene(config.seed, index)
+    depth = shapes.ground_depth(what, config.size)
+    for shape in what.shapes:
+        depth[shapes.cover(shape, config.size) >= 0.5] = shape.depth
+    return depth
+
+
+def _box(config: ShapesConfig, index: int) -> tuple[int, int, int, int]:
+    main = shapes.cover(shapes.scene(config.seed, index).main, config.size) >= 0.5
+    rows, columns = np.flatnonzero(main.any(axis=1)), np.flatnonzero(main.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+_TRUTHS: Mapping[str, Callable[[ShapesConfig, int], Any]] = {
+    "class": _class,
+    "labels": _labels,
+    "count": _count,
+    "angle": _angle,
+    "size": _size,
+    "mask": _mask,
+    "depth": _depth,
+    "box": _box,
+}
+
+BUILTIN: Mapping[str, Callable[[DataConfig], Source]] = {
+    "digits": lambda config: DigitsSource(),
+    "shapes": lambda config: ShapesSource(config.shapes, config.target),
+}
+"""Name -> how it is opened."""

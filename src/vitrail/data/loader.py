@@ -1,0 +1,177 @@
+"""Batches for training and for evaluation: the same bits whatever the number of workers and wherever one starts.
+
+A training sample is a pure function of its position in the endless order: position p is sample
+epoch_order(data_seed, p // n)[p % n] of the split, augmented by the key (data_seed, p // n, p % n). A sample that
+cannot be read keeps its place, with weight 0 and an image of zeros, and is named in the batch's failures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitrail.contracts import Batch, Failure, Pixels, Source, Targets
+from vitrail.data.augment import TrainTransform
+from vitrail.data.cache import CachedSource
+from vitrail.data.preprocess import Preprocessor
+from vitrail.data.workers import Pipeline
+from vitrail.errors import BadImage
+from vitrail.seeding import generator
+from vitrail.settings import Config
+
+Indices = np.ndarray[Any, np.dtype[np.int64]]
+
+Transform = Callable[[Pixels, tuple[int, ...]], Tensor]
+"""A decoded image and the key of its draws -> (C, H, W) float32."""
+
+
+def epoch_order(data_seed: int, epoch: int, length: int) -> Indices:
+    """The order of an epoch's samples: a permutation of range(length), a pure function of its arguments."""
+    return generator("order", data_seed, epoch).permutation(length)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The samples of a batch. keys: of their random draws, one per sample; empty when nothing is random."""
+
+    positions: Indices
+    indices: Indices
+    keys: tuple[tuple[int, ...], ...] = ()
+
+
+class _Loader:
+    """What both loaders are: an iterable of batches with workers to be ended."""
+
+    _pipeline: Pipeline[_Request, Batch]
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._pipeline)
+
+    def close(self) -> None:
+        """End the workers; iterating again starts new ones."""
+        self._pipeline.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class TrainLoader(_Loader):
+    """Training batches of positions [first_position, last_position) of the endless order, augmented, not mixed.
+
+    Each holds batch_size / accumulate samples, also across the end of an epoch; the range must be a multiple of that.
+    Nothing before first_position is read. With workers = 0 and cache_mb, decoded images are kept in this process where
+    they all fit; give a CachedSource to keep them for longer than this loader, or 0 to keep none.
+    """
+
+    def __init__(
+        self, source: Source, split_indices: Sequence[int] | Indices, targets: Targets, config: Config,
+        first_position: int, last_position: int,
+    ) -> None:  # fmt: skip
+        self._indices = np.asarray(split_indices, dtype=np.int64)
+        self._seed = config.data_seed
+        self._size = config.train.batch_size // config.train.accumulate
+        self._first, self._last = first_position, last_position
+        assert len(self._indices) > 0
+        assert 0 <= first_position <= last_position
+        assert (last_position - first_position) % self._size == 0
+        if not config.data.workers and not isinstance(source, CachedSource):
+            source = CachedSource(source, config.data.cache_mb)
+        transform = TrainTransform(config)
+        zeros = (config.data.channels, config.model.image_size, config.model.image_size)
+        work = _Work(source, targets, transform, config.data.channels, zeros)
+        self._pipeline = Pipeline(work, self._requests, config.data.workers)
+
+    def __len__(self) -> int:
+        return (self._last - self._first) // self._size
+
+    def _requests(self) -> Iterator[_Request]:
+        length = len(self._indices)
+        epoch, order = -1, np.zeros(0, np.int64)
+        for start in range(self._first, self._last, self._size):
+            positions = np.arange(start, start + self._size, dtype=np.int64)
+            rows = np.empty_like(positions)
+            for each in range(start // length, (start + self._size - 1) // length + 1):
+                if each != epoch:
+                    epoch, order = each, epoch_order(self._seed, each, length)
+                here = positions // length == each
+                rows[here] = order[positions[here] % length]
+            keys = tuple((self._seed, int(p) // length, int(p) % length) for p in positions)
+            yield _Request(positions, self._indices[rows], keys)
+
+
+class EvalLoader(_Loader):
+    """Batches of a split in its order, preprocessed; the last one may be short. Positions are places in the split.
+
+    targets: None where there is nothing to compare with; the batch's targets are then (B, 0).
+    """
+
+    def __init__(
+        self, source: Source, indices: Sequence[int] | Indices, targets: Targets | None, preprocessor: Preprocessor,
+        batch_size: int, workers: int = 0,
+    ) -> None:  # fmt: skip
+        self._indices = np.asarray(indices, dtype=np.int64)
+        self._size = batch_size
+        zeros = (preprocessor.channels, *preprocessor.size)
+        work = _Work(source, targets, partial(_preprocess, preprocessor), preprocessor.channels, zeros)
+        self._pipeline = Pipeline(work, self._requests, workers)
+
+    def __len__(self) -> int:
+        return -(-len(self._indices) // self._size)
+
+    def _requests(self) -> Iterator[_Request]:
+        for start in range(0, len(self._indices), self._size):
+            indices = self._indices[start : start + self._size]
+            yield _Request(np.arange(start, start + len(indices), dtype=np.int64), indices)
+
+
+class _Work:
+    """Turns a request into its batch, in whatever process. shape: of an image, (C, H, W)."""
+
+    def __init__(
+        self, source: Source, targets: Targets | None, transform: Transform, channels: int, shape: tuple[int, int, int]
+    ) -> None:
+        self._source, self._targets, self._transform = source, targets, transform
+        self._channels, self._shape = channels, shape
+
+    def __call__(self, request: _Request) -> Batch:
+        count = len(request.indices)
+        items = [self._source.items[int(i)] for i in request.indices]
+        images, weights = torch.zeros((count, *self._shape)), torch.ones(count)
+        failures = []
+        for row, (index, item) in enumerate(zip(request.indices, items, strict=True)):
+            try:
+                pixels = self._source.read(int(index), self._channels)
+            except BadImage as error:
+                weights[row] = 0
+                failures.append(Failure(item.key, error.reason))
+            else:
+                images[row] = self._transform(pixels, request.keys[row] if request.keys else ())
+        if self._targets is None:
+            targets = torch.zeros((count, 0))
+        else:
+            targets = self._targets.collate([self._targets.encode(item.target) for item in items])
+        return Batch(
+            images=images,
+            targets=targets,
+            weights=weights,
+            positions=torch.from_numpy(request.positions),
+            indices=torch.from_numpy(request.indices),
+            keys=tuple(item.key for item in items),
+            failures=tuple(failures),
+        )
+
+
+def _preprocess(preprocessor: Preprocessor, pixels: Pixels, key: tuple[int, ...]) -> Tensor:
+    return torch.from_numpy(preprocessor(pixels))

@@ -1,0 +1,90 @@
+"""Mixup and CutMix, drawn for fixed groups of the global order.
+
+The groups are of MIX_GROUP consecutive positions of a step's batch and mix among themselves. What a group does is a
+pure function of (data seed, step, its number in the step), so it is the same however many micro-steps or processes
+share the step, as long as none of them cuts a group in two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from vitrail.contracts import Batch, Mixing
+from vitrail.seeding import generator
+from vitrail.settings import AugmentConfig
+
+MIX_GROUP = 8
+
+Indices = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one group does. partners: within the group. share: of itself that a sample keeps. box: top, left, ..."""
+
+    how: Literal["mixup", "cutmix"]
+    partners: Indices
+    share: float
+    box: tuple[slice, slice]
+
+
+def mix(
+    batch: Batch, config: AugmentConfig, data_seed: int, step: int, group: int = MIX_GROUP, first_group: int = 0
+) -> Batch:
+    """Mix a step's (or micro-step's) images, and say in `mixing` who was mixed with whom; targets stay as they are.
+
+    first_group: number in the whole step of the batch's first group. In a group, all samples keep the same share of
+    themselves: mixup (Zhang et al. 2018) draws it from Beta(a, a); CutMix (Yun et al. 2019) draws the box's area so,
+    and the share is corrected to the area that is left inside the image. Each sample's partner is another one, where
+    the group has more than one. A sample whose partner failed keeps all of itself.
+    """
+    if not (config.mixup or config.cutmix):
+        return batch
+    images = batch.images.clone()
+    partners, share = torch.arange(len(images)), torch.ones(len(images))
+    good = (batch.weights > 0).cpu()
+    height, width = images.shape[-2:]
+    for number, start in enumerate(range(0, len(images), group)):
+        rows = torch.arange(start, min(start + group, len(images)))
+        plan = _plan(config, len(rows), height, width, (data_seed, step, first_group + number))
+        if plan is None:
+            continue
+        partners[rows] = start + torch.from_numpy(plan.partners)
+        rows = rows[good[partners[rows]]]
+        share[rows] = plan.share
+        others = batch.images[partners[rows]]
+        if plan.how == "mixup":
+            images[rows] = plan.share * batch.images[rows] + (1 - plan.share) * others
+        else:
+            images[(rows, slice(None), *plan.box)] = others[(slice(None), slice(None), *plan.box)]
+    mixing = Mixing(partners.to(images.device), share.to(images.device))
+    return replace(batch, images=images, mixing=mixing)
+
+
+def _plan(config: AugmentConfig, count: int, height: int, width: int, key: tuple[int, ...]) -> _Plan | None:
+    rng = generator("mix", *key)
+    if rng.uniform() >= config.mix_probability or count < 2:
+        return None
+    cut = rng.uniform() < 0.5 if config.mixup and config.cutmix else bool(config.cutmix)
+    strength = config.cutmix if cut else config.mixup
+    keep = float(rng.beta(strength, strength))
+    circle = rng.permutation(count)  # each sample's partner is the next in a circle of all: never itself
+    partners = np.empty(count, np.int64)
+    partners[circle] = np.roll(circle, -1)
+    if not cut:
+        return _Plan("mixup", partners, keep, (slice(0, 0), slice(0, 0)))
+    side = (1 - keep) ** 0.5
+    top, bottom = _span(height, side, rng.uniform())
+    left, right = _span(width, side, rng.uniform())
+    kept = 1 - (bottom - top) * (right - left) / (height * width)
+    return _Plan("cutmix", partners, kept, (slice(top, bottom), slice(left, right)))
+
+
+def _span(length: int, share: float, place: float) -> tuple[int, int]:
+    """A stretch of share * length pixels around a uniform centre, clipped to the image."""
+    middle, half = place * length, share * length / 2
+    return max(0, round(middle - half)), min(length, round(middle + half))
