@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from vitrail import durable
@@ -123,8 +124,6 @@ def _write_per_class(path: Path, report: ReportData) -> None:
 
 def _view(task: Task, result: Evaluation) -> EvaluationView:
     decoded = task.decode(result.outputs, result.keys)
-    import numpy as np
-
     probabilities = np.stack([p.arrays["probabilities"] for p in decoded]) if decoded else result.outputs
     return EvaluationView(result.metrics, probabilities, result.targets, result.keys)
 
@@ -190,21 +189,12 @@ def _report_data(
         split=split_record(data.split, data.source),
         best=best,
         worst=worst,
-        overlays=[Picture(_said(e), e.source, e.overlay()) for e in overlays],
+        overlays=[Picture(e.prediction.label, e.source, e.overlay()) for e in overlays],
         cost=cost,
-        warnings=journal_warnings(run),
+        warnings=run.warnings,
         command=" ".join(record.get("command", [])),
         versions=versions(),
     )
-
-
-def journal_warnings(run: Run) -> list[str]:
-    """What the run warned of."""
-    return list(run.warnings)
-
-
-def _said(explanation: Explanation) -> str:
-    return explanation.prediction.label
 
 
 def _epoch(stamp: str) -> float:

@@ -12,14 +12,12 @@ import torch
 from vitrail.contracts import Source, Task
 from vitrail.data.audit import Audit, scan
 from vitrail.data.preprocess import Preprocessor
-from vitrail.data.sources import open_source
 from vitrail.data.split import Split, make_split
-from vitrail.errors import DataError, UsageError
+from vitrail.errors import DataError, UsageError, unknown
 from vitrail.models import variant
 from vitrail.runtime.torch_engine import pick_device
 from vitrail.settings import Config, DataConfig, Stated, build
 from vitrail.tasks import create_task, list_tasks
-from vitrail.errors import unknown
 from vitrail.train.journal import Journal
 from vitrail.train.recipe import Choice, Facts, Reason, choose
 

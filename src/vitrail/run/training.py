@@ -17,6 +17,7 @@ from vitrail.artifact import load as load_artifact
 from vitrail.assemble import VisionModel, build_model
 from vitrail.contracts import Backbone, Source, Task
 from vitrail.data.audit import refuse_if_too_bad, write_bad_files
+from vitrail.data.cache import CachedSource
 from vitrail.data.dataset import DatasetSource
 from vitrail.data.loader import EvalLoader, TrainLoader
 from vitrail.data.sources import open_source
@@ -40,7 +41,7 @@ from vitrail.train.checkpoint import Progress
 from vitrail.train.journal import Journal
 from vitrail.train.loop import Loop
 from vitrail.train.objective import Supervised
-from vitrail.train.recipe import Reason, complete
+from vitrail.train.recipe import Reason
 
 EVALUATION_BATCH = 64
 
@@ -198,11 +199,14 @@ def _go(
         card = {"run": run.folder.name, "data": data.source.name, "split": "val", "metrics": metrics}
         save(run.folder / "model" / which, kept, config, task, preprocessor, card)
 
+    # one cache for training and validation; with workers, images are decoded in theirs
+    source = data.source if config.data.workers else CachedSource(data.source, config.data.cache_mb)
+
     def make_batches(first: int, last: int) -> TrainLoader:
-        return TrainLoader(data.source, data.split.train, task, config, first, last)
+        return TrainLoader(source, data.split.train, task, config, first, last)
 
     validation = EvalLoader(
-        data.source, data.split.val, task, preprocessor, EVALUATION_BATCH, config.data.workers,
+        source, data.split.val, task, preprocessor, EVALUATION_BATCH, config.data.workers,
     )  # fmt: skip
     loop = Loop(
         model=model, task=task, objective=Supervised(task), config=config, images=len(data.split.train), device=device,

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,10 +39,8 @@ REFUSED_LIMIT = 3
 """So many updates in a row that are not finite end the run."""
 
 
-class Keep(Protocol):
-    """Writes a model folder: `keep("best", model, metrics)`."""
-
-    def __call__(self, which: str, model: nn.Module, metrics: dict[str, float]) -> None: ...
+Keep = Callable[[str, nn.Module, dict[str, float]], None]
+"""Writes a model folder: keep("best", model, metrics)."""
 
 
 class Loop:
