@@ -54,11 +54,11 @@ class DatasetSource:
 
     def read(self, index: int, channels: int) -> Pixels:
         """(H, W, channels) uint8; raises BadImage, also for whatever the dataset raises."""
-        return with_channels(_as_pixels(self._pair(index)[0]), channels)
+        return with_channels(as_pixels(self._pair(index)[0]), channels)
 
     def content(self, index: int) -> bytes:
         """The pixels and their shape; raises BadImage."""
-        pixels = _as_pixels(self._pair(index)[0])
+        pixels = as_pixels(self._pair(index)[0])
         return repr(pixels.shape).encode() + pixels.tobytes()
 
     def _pair(self, index: int) -> tuple[Any, Any]:
@@ -84,7 +84,7 @@ class DatasetSource:
         return str(label) if isinstance(label, int) else label
 
 
-def _as_pixels(image: Any) -> Pixels:
+def as_pixels(image: Any) -> Pixels:
     """PIL, array or tensor -> (H, W, 1, 3 or 4) uint8; raises BadImage."""
     if isinstance(image, Image.Image):
         if image.has_transparency_data:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,25 +63,36 @@ def table_file(path: Path, columns: Sequence[str]) -> Iterator[Write]:
     """
     as_csv = path.suffix.lower() != ".jsonl"
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
+    with _said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+        file = temporary.open("w", encoding="utf-8", newline="")
 
-            def write(prediction: Prediction) -> None:
-                file.write(csv_row(prediction, columns) if as_csv else json_row(prediction))
+    def write(prediction: Prediction) -> None:
+        with _said(path):
+            file.write(csv_row(prediction, columns) if as_csv else json_row(prediction))
 
-            if as_csv:
-                file.write(csv_header(columns))
-            yield write
+    try:
+        if as_csv:
+            file.write(csv_header(columns))
+        yield write
+        with _said(path):
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise durable.storage_error(error, f"cannot write {path}") from None
+            file.close()
+            temporary.replace(path)
     except BaseException:
+        with suppress(OSError):  # of a full disk, closing complains once more
+            file.close()
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise durable.storage_error(error, f"cannot write {path}") from None
 
 
 def _rounded(value: Any) -> Any:

@@ -20,7 +20,7 @@ def expand(words: Iterable[str]) -> Iterator[str | Failure]:
         if os.path.isdir(word):
             yield from _folder(word)
         elif glob.has_magic(word) and not os.path.lexists(word):
-            matches = sorted(glob.iglob(word, recursive=True))
+            matches = sorted(glob.iglob(word, recursive=True), key=lambda path: path + "/" * os.path.isdir(path))
             for match in matches:
                 if os.path.isdir(match):
                     yield from _folder(match)
