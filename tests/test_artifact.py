@@ -15,6 +15,7 @@ from vitrail import artifact, durable
 from vitrail.assemble import build_model
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import IntegrityError, UsageError
+from vitrail.models import create_backbone
 from vitrail.settings import Config, build
 from vitrail.tasks import create_task
 
@@ -30,8 +31,8 @@ STATED = {
 }
 
 
-def _save(folder: Path, seed: int = 0) -> tuple[Config, torch.nn.Module]:
-    config = build({**STATED, "seed": seed})
+def _save(folder: Path, seed: int = 0, **stated: object) -> tuple[Config, torch.nn.Module]:
+    config = build({**STATED, "seed": seed, **stated})
     task = create_task("classify", ["one", "two", "three"])
     model = build_model(config, task).eval()
     card = {"run": "r", "data": "digits", "metrics": {"accuracy": 0.5}}
@@ -52,12 +53,38 @@ def test_a_model_comes_back_whole(tmp_path: Path) -> None:
     assert not loaded.model.training
 
 
+def test_fixed_positions_which_no_file_holds_come_back(tmp_path: Path) -> None:
+    _, model = _save(tmp_path / "m", **{"model.options.position": "sincos"})
+    assert torch.equal(artifact.load(tmp_path / "m").model(_images()), model(_images()))
+
+
+def test_a_model_on_a_backbone_of_ones_own_comes_back(tmp_path: Path) -> None:
+    _, model = _save(tmp_path / "m")
+    options = {"image_size": 8, "patch_size": 4, "depth": 1, "width": 8, "heads": 2, "hidden": 16}
+    loaded = artifact.load(tmp_path / "m", backbone=create_backbone("vit_tiny", seed=5, **options))
+    assert torch.equal(loaded.model(_images()), model(_images()))
+
+
 def test_a_run_folder_means_its_best_model_else_its_last(tmp_path: Path) -> None:
     _save(tmp_path / "run" / "model" / "last")
     assert artifact.find(tmp_path / "run").name == "last"
     _save(tmp_path / "run" / "model" / "best")
     assert artifact.find(tmp_path / "run").name == "best"
     assert artifact.find(tmp_path / "run" / "model" / "last").name == "last"
+
+
+def test_the_folder_one_stands_in_can_be_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _save(tmp_path / "run" / "model" / "best")
+    monkeypatch.chdir(tmp_path / "run")
+    assert artifact.load(".").model.training is False
+
+
+def test_a_reader_finds_the_previous_model_of_a_save_cut_off_and_moves_nothing(tmp_path: Path) -> None:
+    _save(tmp_path / "run" / "model" / "best")
+    (tmp_path / "run" / "model" / "best").rename(tmp_path / "run" / "model" / ".best.old")
+    for meant in (tmp_path / "run", tmp_path / "run" / "model" / "best"):
+        artifact.load(meant)
+    assert [p.name for p in (tmp_path / "run" / "model").iterdir()] == [".best.old"]
 
 
 def test_what_is_no_model_is_said(tmp_path: Path) -> None:
@@ -124,12 +151,28 @@ def test_a_hostile_folder_runs_no_code(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "model",
-    [{"name": "os.system"}, {"name": "builtins.eval"}, {"options": {"__class__": "os.system"}}, {"_target_": "x"}],
+    [
+        {"name": "os.system"},
+        {"name": "builtins.eval"},
+        {"options": {"__class__": "os.system"}},
+        {"options": {"image_size": 4}},
+        {"options": {"seed": 1}},
+        {"options": {"name": "vit_base"}},
+        {"_target_": "x"},
+    ],
 )
 def test_a_config_cannot_name_code(tmp_path: Path, model: dict) -> None:
     _save(tmp_path / "m")
     _reseal(tmp_path / "m", "config.json", _config_with(tmp_path / "m", **model))
     with pytest.raises(IntegrityError):
+        artifact.load(tmp_path / "m")
+
+
+def test_a_config_cannot_ask_for_memory_that_the_weights_do_not_fill(tmp_path: Path) -> None:
+    _save(tmp_path / "m")
+    options = {"width": 65_536, "heads": 1, "hidden": 65_536, "depth": 100}  # 5 TB of parameters
+    _reseal(tmp_path / "m", "config.json", _config_with(tmp_path / "m", options=options))
+    with pytest.raises(IntegrityError, match=r"model\.safetensors does not fit"):
         artifact.load(tmp_path / "m")
 
 

@@ -139,3 +139,24 @@ def test_a_manifest_cannot_point_outside(tmp_path: Path) -> None:
     (folder / durable.MANIFEST).write_text('{"files": {"../secret": {"size": 1, "blake2b": ""}}}')
     with pytest.raises(IntegrityError, match="outside"):
         durable.verify(folder)
+
+
+def test_a_reader_finds_what_stands_at_every_moment_of_a_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "x"
+    durable.commit(folder, _fill("one"))
+    renames: list[str] = []
+    rename = Path.rename
+
+    def looked(self: Path, target: Path) -> Path:
+        moved = rename(self, target)
+        renames.append((durable.standing(folder) / "a.txt").read_text())
+        return moved
+
+    monkeypatch.setattr(Path, "rename", looked)
+    durable.commit(folder, _fill("two"))
+    assert renames == ["one", "two"]
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert durable.standing(Path(".")) == Path(".")

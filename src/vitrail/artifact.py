@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vitrail import durable
-from vitrail.assemble import VisionModel, build_model
+from vitrail.assemble import VisionModel, build_model, fill
 from vitrail.contracts import Backbone, Task
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import IntegrityError, UsageError
@@ -68,12 +69,12 @@ def find(path: str | Path) -> Path:
     Raises UsageError, saying what was looked for, when there is none.
     """
     root = Path(path)
+    for candidate in (root, root / "model" / "best", root / "model" / "last", root / "best"):
+        standing = durable.standing(candidate)
+        if (standing / "config.json").is_file():
+            return standing
     if not root.exists():
         raise UsageError(f"{root}: no such folder; expected a run folder or a model folder")
-    for candidate in (root, root / "model" / "best", root / "model" / "last", root / "best"):
-        durable.recover(candidate)
-        if (candidate / "config.json").is_file():
-            return candidate
     if (root / "run.json").is_file():
         raise UsageError(f"{root} has no model yet: its training did not finish an epoch; try vitrail train --resume")
     raise UsageError(f"{root} is neither a run folder nor a model folder: it has no model/best/config.json")
@@ -95,14 +96,15 @@ def load(path: str | Path, device: str = "cpu", backbone: Backbone | None = None
     except ValidationError as error:
         raise _damaged(folder / "preprocessor.json", error) from None
     try:
-        model = VisionModel(backbone, task, config.model.pooling) if backbone else build_model(config, task)
+        tensors = load_file(folder / "model.safetensors")
+    except SafetensorError as error:
+        raise _damaged(folder / "model.safetensors", error) from None
+    try:
+        with torch.device("meta"):  # the file brings the memory: nothing is allocated on a config's word
+            model = VisionModel(backbone, task, config.model.pooling) if backbone else build_model(config, task)
     except UsageError as error:
         raise _damaged(folder / "config.json", error) from None
-    try:
-        tensors = load_file(folder / "model.safetensors")
-        model.load_state_dict(tensors)
-    except (SafetensorError, RuntimeError) as error:
-        raise _damaged(folder / "model.safetensors", error) from None
+    fill(model, tensors, folder / "model.safetensors")
     return Artifact(folder, model.to(device).eval(), config, task, preprocessor)
 
 

@@ -1,18 +1,29 @@
-"""Config to model: a backbone of the catalogue and the head of a task."""
+"""Config to model: a backbone of the catalogue and the head of a task, and weights into it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from vitrail.contracts import Backbone, Features, Task
-from vitrail.errors import UsageError, unknown
-from vitrail.layers.initialise import initialise
-from vitrail.models import build_backbone, configure, variant
+from vitrail.errors import IntegrityError, UsageError, unknown
+from vitrail.layers.initialise import fill_buffers, initialise
+from vitrail.models import build_backbone, configure
 from vitrail.settings import Config
 from vitrail.tasks import create_task, list_tasks
+
+OWN_FIELDS: Mapping[str, str] = {
+    "image_size": "model.image_size",
+    "patch_size": "model.patch_size",
+    "pooling": "model.pooling",
+    "in_channels": "data.channels",
+    "drop_path": "train.drop_path",
+}
+"""Fields of a family's config that a run's config has under a name of its own."""
 
 
 class VisionModel(nn.Module):
@@ -38,55 +49,103 @@ class VisionModel(nn.Module):
 def create_model(
     name: str,
     task: str | Task = "classify",
-    outputs: int = 1000,
+    outputs: int = 10,
     *,
     image_size: int | tuple[int, int] | None = None,
     patch_size: int | None = None,
     in_channels: int = 3,
     pooling: str | None = None,
+    drop_path: float = 0.0,
     seed: int = 0,
     **options: Any,
 ) -> VisionModel:
     """A model with its first values, which depend on `seed` and the parameters' names alone.
 
-    name: one of `list_models()` or a short form (`vit_tiny`).  task: a task's name, whose labels are then "0", "1",
-    ..., or a Task.  image_size: pixels, a number or (H, W).  options: fields of the family's config (`depth=6`).
+    name: one of `list_models()` or a short form (`vit_tiny`).  task: a task's name, whose `outputs` labels are then
+    "0", "1", ..., or a Task.  image_size: pixels, a number or (H, W).  drop_path: stochastic depth of the last block,
+    in [0, 1).  options: fields of the family's config (`depth=6`).
 
     Raises UsageError for unknown names and options (the nearest is offered) and for sizes that do not fit.
     """
-    row = variant(name)
-    given = {"image_size": image_size, "patch_size": patch_size, "pooling": pooling, **options}
+    given = {"image_size": image_size, "patch_size": patch_size, "pooling": pooling}
     stated = {key: value for key, value in given.items() if value is not None}
-    config = configure(name, in_channels=in_channels, **stated)
     if isinstance(task, str):
-        if task not in list_tasks():
-            raise unknown("task", task, list_tasks())
-        if outputs < 2:
-            raise UsageError(f"a classifier needs at least two outputs, not {outputs}")
-        digits = len(str(outputs - 1))
-        task = create_task(task, [f"{i:0{digits}d}" for i in range(outputs)])
-    with torch.device("meta"):
-        model = VisionModel(build_backbone(row.name, config), task, config.pooling)
-    return materialise(model, seed)
+        task = _numbered(task, outputs)
+    return _assemble(name, task, {**stated, "in_channels": in_channels, "drop_path": drop_path, **options}, seed)
 
 
-def materialise(model: VisionModel, seed: int) -> VisionModel:
-    """Give a model that was built on the meta device memory, on the default device, and its first values.
+def build_model(config: Config, task: Task) -> VisionModel:
+    """The model of a run's complete config, with its first values.
 
-    Where the default device is meta, it is left as it is: shapes without memory.
+    Where the default device is meta it has shapes and no memory; `fill` then gives it both.
+    Raises UsageError as `create_model` does, and for an option that the config has under a name of its own.
     """
-    device = torch.get_default_device()
-    if device.type != "meta":
-        model.to_empty(device=device)
+    model = config.model
+    for option in model.options:
+        if option in OWN_FIELDS:
+            raise UsageError(f"model.options.{option}: that is {OWN_FIELDS[option]}; set it there")
+    stated = {
+        "image_size": model.image_size,
+        "patch_size": model.patch_size,
+        "pooling": model.pooling,
+        "in_channels": config.data.channels,
+        "drop_path": config.train.drop_path,
+    }
+    return _assemble(model.name, task, {**stated, **model.options}, config.seed)
+
+
+def attach_head(backbone: Backbone, task: Task, pooling: str, seed: int) -> VisionModel:
+    """A task's fresh head on a backbone made elsewhere, whose own values and device stay as they are."""
+    model = VisionModel(backbone, task, pooling)
+    initialise(model.head, seed, prefix="head.")
+    return model.to(next(model.parameters()).device)
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Give every tensor of `model` its value from a file, all of them or none; one on the meta device gets memory.
+
+    Raises IntegrityError, naming the tensors and the file, where one is missing, left over or of another shape: nothing
+    is loaded in part. Values take the model's dtype.
+    """
+    own = model.state_dict()
+    both = [name for name in own if name in tensors]
+    shapes = {name: f"{_dims(tensors[name])} for {_dims(own[name])}" for name in both}
+    faults = {
+        "of the model are not in the file": sorted(own.keys() - tensors.keys()),
+        "of the file are not in the model": sorted(tensors.keys() - own.keys()),
+        "differ in shape": [f"{name}: {shapes[name]}" for name in both if tensors[name].shape != own[name].shape],
+    }
+    told = [f"{len(names)} tensors {what} ({_some(names)})" for what, names in faults.items() if names]
+    if told:
+        raise IntegrityError(f"{source} does not fit the model, nothing was loaded: {'; '.join(told)}")
+    on_meta = any(tensor.is_meta for tensor in own.values())
+    model.load_state_dict({name: tensors[name].to(own[name].dtype) for name in own}, assign=on_meta)
+    fill_buffers(model)
+
+
+def _assemble(name: str, task: Task, stated: Mapping[str, Any], seed: int) -> VisionModel:
+    config = configure(name, **stated)
+    target = torch.get_default_device()
+    with torch.device("meta"):  # nothing is drawn or allocated before `initialise` does it
+        model = VisionModel(build_backbone(name, config), task, config.pooling)
+    if target.type != "meta":
+        model.to_empty(device=target)
         initialise(model, seed)
     return model
 
 
-def build_model(config: Config, task: Task) -> VisionModel:
-    """The model of a run's complete config."""
-    model = config.model
-    options: dict[str, Any] = {"drop_path": config.train.drop_path, **model.options}
-    return create_model(
-        model.name, task, image_size=model.image_size, patch_size=model.patch_size,
-        in_channels=config.data.channels, pooling=model.pooling, seed=config.seed, **options,
-    )  # fmt: skip
+def _numbered(task: str, outputs: int) -> Task:
+    if task not in list_tasks():
+        raise unknown("task", task, list_tasks())
+    if outputs < 2:
+        raise UsageError(f"a classifier needs at least two outputs, not {outputs}")
+    digits = len(str(outputs - 1))
+    return create_task(task, [f"{i:0{digits}d}" for i in range(outputs)])
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _dims(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "a scalar"

@@ -88,6 +88,15 @@ def recover(folder: Path) -> None:
             previous.rename(folder)
 
 
+def standing(folder: Path) -> Path:
+    """Where the newest whole content of `folder` is: in itself or, if a `commit` was cut off halfway, in the previous.
+
+    Only looks, so a reader never disturbs a writer that is at work.
+    """
+    previous = _aside(Path(os.path.abspath(folder)), "old")
+    return previous if not folder.exists() and previous.exists() else folder
+
+
 def sweep(parent: Path) -> None:
     """Remove the temporaries that a killed process left directly in `parent`, and finish its half-done commits."""
     if not parent.is_dir():

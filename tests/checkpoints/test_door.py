@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 import vitrail
+from vitrail import durable
 from vitrail.errors import IntegrityError, UsageError
 
 
@@ -41,6 +42,31 @@ def test_a_partial_fit_loads_nothing_and_names_the_tensors(tmp_path: Path, fault
     with pytest.raises(IntegrityError, match=r"head\.more" if fault == "extra" else r"head\.fc\.bias"):
         vitrail.load_weights(other, tmp_path / "w.safetensors")
     assert all(torch.equal(v, other.state_dict()[k]) for k, v in before.items())
+
+
+def test_a_file_is_not_taken_for_a_pickle_by_its_first_byte(tmp_path: Path) -> None:
+    """A safetensors file begins with its header's length, which may be any byte, 0x80 of pickles included."""
+    model = torch.nn.Linear(2, 2)
+    path = tmp_path / "w.safetensors"
+    for padding in range(256):
+        save_file(model.state_dict(), path, metadata={"padding": "x" * padding})
+        if path.read_bytes()[0] == 0x80:
+            break
+    else:
+        pytest.fail("no padding gave the byte")
+    assert set(vitrail.load_weights(model, path).loaded) == {"weight", "bias"}
+
+
+def test_a_damaged_model_folder_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    def fill(folder: Path) -> None:
+        save_file(_model(0).state_dict(), folder / "model.safetensors")
+
+    durable.commit(tmp_path / "best", fill)
+    vitrail.load_weights(_model(1), tmp_path / "best")
+    file = tmp_path / "best" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(IntegrityError, match=r"model\.safetensors"):
+        vitrail.load_weights(_model(1), tmp_path / "best")
 
 
 class Bomb:

@@ -94,7 +94,18 @@ def test_a_misspelt_option_is_offered_the_nearest() -> None:
         vitrail.create_model("vit_tiny", dept=3)
 
 
-@pytest.mark.parametrize("bad", [{"heads": 5}, {"width": 0}, {"drop_path": 1.0}, {"cls": False}, {"depth": "many"}])
+def test_published_figures_are_fractions_with_a_source_at_the_size_of_the_name() -> None:
+    published = [(name, figure) for name in list_models() for figure in variant(name).published]
+    assert len(published) == 16
+    for name, figure in published:
+        assert 0.7 < figure.accuracy < 0.9
+        assert name.endswith(str(figure.image_size))
+        assert figure.source
+
+
+@pytest.mark.parametrize(
+    "bad", [{"heads": 5}, {"width": 0}, {"drop_path": 1.0}, {"cls": False}, {"depth": "many"}, {"depth": 10**9}]
+)
 def test_impossible_options_are_refused_in_words(bad: dict) -> None:
     with pytest.raises(UsageError, match="vit_tiny"):
         vitrail.create_model("vit_tiny", **bad)
@@ -113,10 +124,13 @@ def test_features_pass_through_compile_and_export() -> None:
     images = torch.randn(2, 3, 16, 16)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(images), model(images))
-    exported = torch.export.export(model.backbone, (images,)).module()
-    features = exported(images)
+    features = torch.export.export(model.backbone, (images, True)).module()(images, True)
     assert isinstance(features, Features)
+    assert features.grid == (2, 2)
     torch.testing.assert_close(features.tokens, model.features(images).tokens)
+    assert len(features.pyramid or ()) == 1
+    logits = torch.export.export(model, (images,)).module()(images)
+    torch.testing.assert_close(logits, model(images))
     torch.compiler.reset()
 
 
@@ -162,6 +176,6 @@ def test_first_values_have_the_family_distribution() -> None:
 
 def test_a_meta_model_has_shapes_and_no_memory() -> None:
     with torch.device("meta"):
-        model = vitrail.create_model("vit_large_patch16_224")
+        model = vitrail.create_model("vit_large_patch16_224", outputs=1000)
     assert all(p.is_meta for p in model.parameters())
     assert model(torch.empty(1, 3, 224, 224, device="meta")).shape == (1, 1000)

@@ -138,10 +138,22 @@ def test_resizing_there_changes_little_and_keeps_cls() -> None:
     torch.testing.assert_close(model.pos_embed[:, 1:], smooth, atol=0.05, rtol=0)
 
 
-@pytest.mark.parametrize("bad", [{"image_size": 33}, {"patch_size": 5}])
-def test_a_size_that_the_patch_does_not_divide_is_refused(bad: dict) -> None:
-    with pytest.raises(UsageError, match="not divisible by the patch size"):
-        _tiny(**bad)
+@pytest.mark.parametrize(
+    ("size", "patch", "fitting"),
+    [
+        (65, 16, "64 or 80"),
+        ((32, 100), 16, "32 x 96 or 32 x 112"),
+        (8, 16, "16"),
+        ((16, 8), 16, "16"),
+        (32, 5, "30 or 35"),
+    ],
+)
+def test_a_size_that_the_patch_does_not_divide_is_refused_with_sizes_that_fit(size, patch: int, fitting: str) -> None:
+    height, width = (size, size) if isinstance(size, int) else size
+    with pytest.raises(UsageError) as error:
+        _tiny(image_size=size, patch_size=patch)
+    expected = f"image size {height} x {width} is not divisible by the patch size {patch}; use {fitting}, or"
+    assert str(error.value).startswith(expected)
 
 
 def test_an_image_of_another_size_is_refused_in_words() -> None:

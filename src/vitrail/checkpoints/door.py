@@ -5,7 +5,6 @@ A load is whole or refused: there is no partial load that looks like success.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +13,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vitrail import durable
+from vitrail.assemble import fill
 from vitrail.errors import IntegrityError, UsageError
 
 PICKLES = (b"\x80", b"PK\x03\x04")
-"""How a pickle begins, bare or in torch's zip."""
+"""How a pickle begins, bare or in torch's zip. A whole safetensors file may begin with 0x80 too: ask it first."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,8 @@ def load_weights(model: nn.Module, path: str | Path) -> LoadReport:
     """
     file = _file(Path(path))
     tensors = _read(file)
-    own = model.state_dict()
-    _account(own, tensors, file)
-    model.load_state_dict(tensors)
-    return LoadReport(file, tuple(own), sum(t.numel() for t in tensors.values()))
+    fill(model, tensors, file)
+    return LoadReport(file, tuple(model.state_dict()), sum(t.numel() for t in tensors.values()))
 
 
 def _file(path: Path) -> Path:
@@ -57,36 +55,12 @@ def _file(path: Path) -> Path:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    with file.open("rb") as opened:
-        head = opened.read(4)
-    if head.startswith(PICKLES):
-        raise IntegrityError(f"{file} is a pickle, which can run code when it is read: it is refused")
     try:
         return load_file(file)
     except SafetensorError as error:
+        with file.open("rb") as opened:
+            if opened.read(4).startswith(PICKLES):
+                raise IntegrityError(f"{file} is a pickle, which can run code when it is read: refused") from None
         raise IntegrityError(f"{file} is no whole safetensors file: {error}") from None
-
-
-def _account(own: Mapping[str, Tensor], given: Mapping[str, Tensor], file: Path) -> None:
-    missing = sorted(own.keys() - given.keys())
-    extra = sorted(given.keys() - own.keys())
-    shapes = [name for name in own if name in given and own[name].shape != given[name].shape]
-    if not (missing or extra or shapes):
-        return
-    parts = []
-    if missing:
-        parts.append(f"{len(missing)} tensors of the model are not in the file ({_some(missing)})")
-    if extra:
-        parts.append(f"{len(extra)} tensors of the file are not in the model ({_some(extra)})")
-    if shapes:
-        first = shapes[0]
-        parts.append(f"{len(shapes)} differ in shape ({first}: {_dims(given[first])} for {_dims(own[first])})")
-    raise IntegrityError(f"{file} does not fit the model, nothing was loaded: {'; '.join(parts)}")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _dims(tensor: Tensor) -> str:
-    return " x ".join(map(str, tensor.shape)) or "scalar"
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}") from None

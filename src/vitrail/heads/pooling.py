@@ -13,6 +13,9 @@ from vitrail.layers.attention import AttentionLayout, ScaledDotProduct
 from vitrail.layers.block import Mlp
 from vitrail.layers.initialise import Draw, truncated_normal
 
+HEAD_WIDTH = 64
+"""d of attention pooling, as in every encoder of the ViT and DeiT papers."""
+
 
 class ClsPooling(nn.Module):
     """The [CLS] token: Features -> (B, D)."""
@@ -50,7 +53,7 @@ class MapPooling(nn.Module):
         x = features.tokens  # (B, N, D)
         q = self.q(self.probe.expand(len(x), -1, -1)).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, A, 1, d)
         k, v = self.kv(x).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, A, N, d)
-        y = self.proj(self.core(q, k, v).transpose(1, 2).flatten(2))  # (B, 1, D)
+        y = self.proj(self.core(q, k, v, None).transpose(1, 2).flatten(2))  # (B, 1, D)
         pooled: Tensor = (y + self.mlp(self.norm(y)))[:, 0]  # (B, D)
         return pooled
 
@@ -73,6 +76,6 @@ def pooling(kind: str, backbone: Backbone) -> nn.Module:
             raise UsageError("pooling=cls needs a [CLS] token, which this model has not: use mean or map")
         return ClsPooling()
     if kind == "map":
-        heads = next(heads for heads in (16, 12, 8, 6, 4, 3, 2, 1) if backbone.width % (heads * 64) == 0 or heads == 1)
+        heads = backbone.width // HEAD_WIDTH if backbone.width % HEAD_WIDTH == 0 else 1
         return MapPooling(backbone.width, heads, 4 * backbone.width)
     return MeanPooling()

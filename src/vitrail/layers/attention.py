@@ -41,6 +41,7 @@ class ScaledDotProduct(nn.Module):
     """Attention's inner operation: queries (B, A, T_q, d), keys and values (B, A, T_k, d) -> (B, A, T_q, d).
 
     bias, broadcastable to (B, A, T_q, T_k), is added before the softmax; -inf hides a key. No parameters, no state.
+    Callers pass all four by position, None too, so that a hook always finds (q, k, v, bias).
     """
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -69,7 +70,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, A, T, d)
-        y = self.core(q, k, v)  # (B, A, T, d)
+        y = self.core(q, k, v, None)  # (B, A, T, d)
         out: Tensor = self.proj(y.transpose(1, 2).flatten(2))  # (B, T, D)
         return out
 

@@ -53,7 +53,7 @@ class Buffered(Protocol):
     """A module whose buffers are computed, not learned."""
 
     def fill_buffers(self) -> None:
-        """Compute its own buffers again, in place."""
+        """Compute its own buffers again; those on the meta device get memory on the default device first."""
 
 
 @torch.no_grad()
@@ -63,9 +63,8 @@ def initialise(model: nn.Module, seed: int, prefix: str = "") -> None:
     prefix: what the names of a part begin with in the whole ("backbone."), so that a part alone begins the same.
     What is on the meta device is left there.
     """
+    fill_buffers(model)
     for path, module in model.named_modules():
-        if isinstance(module, Buffered):
-            module.fill_buffers()
         draws = module.initialisers() if isinstance(module, Initialised) else _defaults(module)
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.is_meta:
@@ -76,6 +75,14 @@ def initialise(model: nn.Module, seed: int, prefix: str = "") -> None:
             assert name in draws, f"no initialiser for {full}"
             draws[name](values, generator)
             parameter.copy_(values)
+
+
+@torch.no_grad()
+def fill_buffers(model: nn.Module) -> None:
+    """Compute every buffer of `model` that is computed, not learned."""
+    for module in model.modules():
+        if isinstance(module, Buffered):
+            module.fill_buffers()
 
 
 def _defaults(module: nn.Module) -> Mapping[str, Draw]:

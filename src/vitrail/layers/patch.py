@@ -26,9 +26,16 @@ class PatchEmbed(nn.Module):
         """(h, w) for images of (H, W); UsageError where the patch does not divide them."""
         height, width = size
         if height <= 0 or width <= 0 or height % self.patch or width % self.patch:
-            below = max(1, min(size) // self.patch) * self.patch
+            smaller = [max(1, side // self.patch) * self.patch for side in size]
+            larger = [max(1, -(-side // self.patch)) * self.patch for side in size]
+            fitting = dict.fromkeys(_size(fits) for fits in (smaller, larger))
             raise UsageError(
-                f"image size {height} x {width} is not divisible by the patch size {self.patch}:"
-                f" use {below} or {below + self.patch}, or another --patch-size"
+                f"image size {height} x {width} is not divisible by the patch size {self.patch};"
+                f" use {' or '.join(fitting)}, or another patch size"
             )
         return height // self.patch, width // self.patch
+
+
+def _size(sides: list[int]) -> str:
+    height, width = sides
+    return str(height) if height == width else f"{height} x {width}"

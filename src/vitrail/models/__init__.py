@@ -71,7 +71,7 @@ def variant(name: str) -> Variant:
     return row
 
 
-def configure(name: str, **options: Any) -> Any:
+def configure(name: str, /, **options: Any) -> Any:
     """A variant's config with some of its fields replaced.
 
     Raises UsageError for a field the family does not have, offering the nearest, or for a value it refuses.
