@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -150,6 +151,14 @@ class Source(Protocol):
 
     def content(self, index: int) -> bytes:
         """Bytes that identify the content of a sample (the file's, or the pixels'); raises BadImage if unreadable."""
+
+
+@runtime_checkable
+class FileSource(Source, Protocol):
+    """A source whose every sample is one image file."""
+
+    def path(self, index: int) -> Path:
+        """The file of sample `index`."""
 
 
 class Targets(Protocol):

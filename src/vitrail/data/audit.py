@@ -1,0 +1,222 @@
+"""The look at every sample before training: what can be used, what cannot and why, what is odd, what is there twice."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import re
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitrail import durable
+from vitrail.contracts import Failure, FileSource, Source
+from vitrail.data.facts import Facts, digest, remarks
+from vitrail.data.scan_cache import ScanCache, stamp
+from vitrail.data.scan_pool import examine_files
+from vitrail.data.scan_worker import Limits
+from vitrail.errors import BadImage, DataError
+from vitrail.settings import DataConfig
+
+Progress = Callable[[int, int], None]
+"""Called with (samples done, samples in all)."""
+
+_FILES_PER_PROCESS = 64
+"""Starting a process costs about as much as decoding so many photos."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What a scan found; `found == len(usable) + len(bad)`.
+
+    usable: indices in the source, rising.  bad: samples that cannot be used.  odd: usable but noteworthy.
+    ignored: what lies beside the samples and is none.  sizes: (width, height) in pixels of each usable sample, formats:
+    its file format ("" without a file).  content: a hash per source index, equal for equal bytes; "" for bad samples.
+    """
+
+    found: int
+    usable: tuple[int, ...]
+    bad: tuple[Failure, ...]
+    odd: tuple[Failure, ...]
+    ignored: tuple[Failure, ...]
+    sizes: tuple[tuple[int, int], ...]
+    formats: tuple[str, ...]
+    content: tuple[str, ...]
+
+
+def scan(source: Source, config: DataConfig, progress: Progress | None = None, workers: int | None = None) -> Audit:
+    """Decode every sample of `source` once and say what was found, in the order of the source.
+
+    Files are decoded in `workers` child processes (by default as many as there are cores and work for them), each
+    file within a limit of time and memory: one that crashes, hangs or bloats its decoder is bad and named, and costs
+    nothing else. What is known from an earlier scan, by path, size and time of change, is not decoded again. Sources
+    that have no files are read in this process. The result does not depend on `workers`.
+    """
+    report = progress or (lambda done, total: None)
+    look = _look_at_files if isinstance(source, FileSource) else _look_here
+    facts = look(source, config, report, workers)
+    keys = [item.key for item in source.items]
+    usable = tuple(i for i, fact in enumerate(facts) if not fact.reason)
+    return Audit(
+        found=len(facts),
+        usable=usable,
+        bad=tuple(Failure(key, fact.reason) for key, fact in zip(keys, facts, strict=True) if fact.reason),
+        odd=tuple(Failure(keys[i], "; ".join(facts[i].odd)) for i in usable if facts[i].odd),
+        ignored=tuple(getattr(source, "ignored", ())),
+        sizes=tuple((facts[i].width, facts[i].height) for i in usable),
+        formats=tuple(facts[i].format for i in usable),
+        content=tuple(fact.content for fact in facts),
+    )
+
+
+def _look_at_files(source: Source, config: DataConfig, report: Progress, workers: int | None) -> list[Facts]:
+    assert isinstance(source, FileSource)
+    limits = Limits.of(config.channels, config.max_pixels)
+    cache = ScanCache(source.location, limits)
+    paths = [source.path(i) for i in range(len(source.items))]
+    stamps = [stamp(path) for path in paths]  # before reading: a file that changes meanwhile is read again next time
+    facts = [cache.get(path, now) for path, now in zip(paths, stamps, strict=True)]
+    unknown = [(i, paths[i]) for i, fact in enumerate(facts) if fact is None]
+    done = len(facts) - len(unknown)
+    report(done, len(facts))
+    if unknown:
+        crew = workers or min(_cores(), 1 + len(unknown) // _FILES_PER_PROCESS)
+        try:
+            with contextlib.closing(examine_files(unknown, limits, crew)) as answers:
+                for index, fact in answers:
+                    facts[index] = fact
+                    cache.put(paths[index], stamps[index], fact)
+                    done += 1
+                    report(done, len(facts))
+        finally:
+            cache.save()  # an interrupted scan goes on where it was
+    return [fact for fact in facts if fact is not None]
+
+
+def _look_here(source: Source, config: DataConfig, report: Progress, workers: int | None) -> list[Facts]:
+    facts = []
+    for index in range(len(source.items)):
+        try:
+            content = source.content(index)
+            pixels = source.read(index, config.channels)
+        except BadImage as error:
+            facts.append(Facts(reason=error.reason))
+        else:
+            height, width, _ = pixels.shape
+            facts.append(Facts("", digest(content), width, height, "", tuple(remarks(pixels))))
+        report(index + 1, len(source.items))
+    return facts
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def refuse_if_too_bad(audit: Audit, max_bad_fraction: float) -> None:
+    """Raise DataError when no sample can be used, or more than `max_bad_fraction` of them cannot."""
+    bad, found = len(audit.bad), audit.found
+    if audit.usable and bad <= max_bad_fraction * found:
+        return
+    first = "; ".join(f"{failure.key}: {failure.reason}" for failure in audit.bad[:3])
+    more = f"; and {bad - 3} more" if bad > 3 else ""
+    if not audit.usable:
+        raise DataError(f"none of the {found} images can be used: {first}{more}")
+    raise DataError(
+        f"{bad} of {found} images ({bad / found:.1%}) cannot be used, more than the {max_bad_fraction:.1%} allowed: "
+        f"{first}{more}\nMend or remove them, or allow more with data.max_bad_fraction={_above(bad / found)}."
+    )
+
+
+def _above(fraction: float) -> str:
+    return f"{min(1.0, int(fraction * 100) / 100 + 0.01):.2f}"
+
+
+def write_bad_files(path: Path, audit: Audit) -> None:
+    """Write the samples that cannot be used as CSV with the columns path and reason; only the header when none."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("path", "reason"))
+    table.writerows((failure.key, failure.reason) for failure in audit.bad)
+    durable.write_file(path, text.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def duplicates(audit: Audit) -> tuple[tuple[int, ...], ...]:
+    """Groups of two and more source indices whose content is the same, bit by bit, by their first index."""
+    same: dict[str, list[int]] = defaultdict(list)
+    for index in audit.usable:
+        same[audit.content[index]].append(index)
+    return tuple(tuple(group) for group in same.values() if len(group) > 1)
+
+
+def spanning(groups: Iterable[Sequence[int]], labels: Sequence[Hashable]) -> tuple[tuple[int, ...], ...]:
+    """The groups whose members have different labels (of class or split), `labels` being per source index."""
+    return tuple(tuple(group) for group in groups if len({labels[i] for i in group}) > 1)
+
+
+_SHOWN_GROUPS = 100
+
+
+def summary(audit: Audit, source: Source) -> dict[str, Any]:
+    """The audit as counts and lists for JSON, the same for `check --json`, data.json and the report.
+
+    `found` = `usable` + `bad` = the sum over `classes` (where targets are class names) and over `splits` (where the
+    source dictates them); `formats` and sizes are of usable samples; what is `ignored` is counted apart.
+    """
+    items = source.items
+    usable = set(audit.usable)
+    groups = duplicates(audit)
+    splits = [item.split for item in items]
+    result: dict[str, Any] = {
+        "found": audit.found,
+        "usable": len(audit.usable),
+        "bad": len(audit.bad),
+        "odd": len(audit.odd),
+        "ignored": len(audit.ignored),
+    }
+    if all(isinstance(item.target, str) for item in items):
+        result["classes"] = _tally([item.target for item in items], usable)
+    if any(splits):
+        result["splits"] = _tally([split or "not said" for split in splits], usable)
+    result["formats"] = dict(Counter(kind for kind in audit.formats if kind).most_common())
+    result["sizes"] = _sizes(audit.sizes)
+    result["duplicates"] = {
+        "groups": len(groups),
+        "extra": sum(len(group) - 1 for group in groups),
+        "across_classes": len(spanning(groups, [str(item.target) for item in items])),
+        "across_splits": len(spanning(groups, splits)),
+        "files": [[items[i].key for i in group] for group in groups[:_SHOWN_GROUPS]],
+    }
+    result["bad_reasons"] = dict(Counter(_kind(failure.reason) for failure in audit.bad).most_common())
+    for name in ("bad", "odd", "ignored"):
+        result[f"{name}_files"] = [{"path": f.key, "reason": f.reason} for f in getattr(audit, name)]
+    return result
+
+
+def _tally(labels: Sequence[str], usable: set[int]) -> dict[str, dict[str, int]]:
+    found = Counter(labels)
+    good = Counter(label for index, label in enumerate(labels) if index in usable)
+    return {name: {"usable": good[name], "bad": found[name] - good[name]} for name in sorted(found)}
+
+
+def _sizes(sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """Smallest, median and largest width and height in pixels, and the five most common sizes."""
+    if not sizes:
+        return {}
+    result: dict[str, Any] = {}
+    for axis, name in enumerate(("width", "height")):
+        sides = [size[axis] for size in sizes]
+        result[name] = {"min": min(sides), "median": int(statistics.median_low(sides)), "max": max(sides)}
+    common = Counter(sizes)
+    result["distinct"] = len(common)
+    result["most_common"] = [{"width": w, "height": h, "count": n} for (w, h), n in common.most_common(5)]
+    return result
+
+
+def _kind(reason: str) -> str:
+    """The sort of failure: a reason up to what is particular to the file."""
+    return re.split(r"[:;,(]| \d", reason)[0].strip()
