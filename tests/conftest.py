@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the suite runs one process per core
@@ -23,8 +22,26 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Each test has a cache of its own, so none sees another's scan."""
     cache = tmp_path / "cache"
     monkeypatch.setenv("VITRAIL_CACHE", str(cache))
-    yield cache
+    return cache
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder as a run leaves it: a ViT of one block on 16 x 16 pixels, classes cat, dog and owl. Read only."""
+    from vitrail import artifact
+    from vitrail.assemble import build_model
+    from vitrail.data.preprocess import Preprocessor
+    from vitrail.settings import build
+    from vitrail.tasks import create_task
+
+    sizes = {"depth": 2, "width": 16, "heads": 2, "hidden": 16}
+    stated = {"data.source": "photos", "model.image_size": 16, "model.patch_size": 4}
+    config = build({**stated, **{f"model.options.{name}": value for name, value in sizes.items()}})
+    task = create_task("classify", ["cat", "dog", "owl"])
+    folder = tmp_path_factory.mktemp("model") / "best"
+    artifact.save(folder, build_model(config, task), config, task, Preprocessor.from_config(config), {"run": "photos"})
+    return folder

@@ -153,10 +153,9 @@ def test_too_few_and_too_many_operands(words: tuple[str, ...], operands: Operand
 def test_any_words_are_read_or_refused_in_words(words: list[str], config: bool) -> None:
     try:
         call = parse(*words, config=config)
-    except UsageError as error:
-        assert str(error)
-    else:
-        assert set(call.operands) <= set(words)
+    except UsageError:
+        return
+    assert set(call.operands) <= set(words)
 
 
 @given(st.text(st.characters(exclude_characters="\0"), min_size=1).filter(lambda text: text != "None"))

@@ -95,7 +95,7 @@ def overview() -> str:
     longest = max(len(term) for rows in SUMMARIES.values() for term in rows)
     return layout.page(
         [
-            "usage: vitrail VERB ... [--option value ...]",
+            layout.paragraph("usage: vitrail VERB ... [--option value ...]", width),
             layout.paragraph("From a folder of images to a trained, measured and explained vision transformer.", width),
             *(layout.entries(title, list(rows.items()), width, longest) for title, rows in SUMMARIES.items()),
             layout.paragraph(

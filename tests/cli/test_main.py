@@ -1,0 +1,224 @@
+"""What every verb shares: help, versions, exit codes, and that a user never sees a traceback of their own mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+import vitrail
+from vitrail.cli import main as command
+from vitrail.cli.layout import terminal_width
+from vitrail.cli.main import SUMMARIES, VERBS, find, main
+from vitrail.cli.verb import Verb
+from vitrail.errors import DataError, IntegrityError, Interrupted, TrainingError, UsageError, VitrailError
+
+Output = pytest.CaptureFixture[str]
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    code = "import sys; from vitrail.cli.main import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def verb(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], int]], None]:
+    """Make `vitrail models` do something else."""
+
+    def install(action: Callable[[], int]) -> None:
+        monkeypatch.setattr(command, "find", lambda name: lambda words: action())
+
+    return install
+
+
+# ------------------------------------------------------------------------------------------------------------- help
+
+
+def test_every_verb_is_on_the_first_page_and_leads_to_its_own() -> None:
+    listed = {term.split()[0] for rows in SUMMARIES.values() for term in rows}
+    assert listed == set(VERBS)
+    for name in VERBS:
+        found = find(name)
+        assert isinstance(found, Verb)
+        assert found.name == name
+
+
+@pytest.mark.parametrize("words", [("--help",), ("-h",), ("help",)])
+def test_help_is_no_error(words: Sequence[str], capsys: Output) -> None:
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("usage: vitrail VERB")
+    assert err == ""
+
+
+def test_no_words_at_all_are_a_usage_error_that_helps(capsys: Output) -> None:
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("usage: vitrail VERB")
+
+
+def test_the_version(capsys: Output) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"vitrail {vitrail.__version__}\n"
+
+
+@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("words", [("--help",), ("x", "-h", "--nonsense")])
+def test_each_verb_has_help_with_every_option_and_examples(name: str, words: Sequence[str], capsys: Output) -> None:
+    assert main([name, *words]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: vitrail {name}")
+    assert "Examples\n  vitrail " in out
+    for option in ("--json", "--help"):
+        assert f"  {option} " in out
+
+
+@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_help_fits_the_terminal(name: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for words in ([name, "--help"], ["--help"]):
+        assert main(words) == 0
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= columns
+
+
+def test_examples_of_the_help_are_read_without_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every option in an example exists and takes what the example gives it."""
+    import shlex
+
+    from vitrail.cli.options import read
+
+    for name in VERBS:
+        found = find(name)
+        assert isinstance(found, Verb)
+        for example in found.examples:
+            program, verb_name, *words = shlex.split(example)
+            assert (program, verb_name) == ("vitrail", name)
+            read(name, found.options, found.operands, found.config, words)
+
+
+def test_the_width_is_never_absurd(monkeypatch: pytest.MonkeyPatch) -> None:
+    for columns, expected in (("1", 30), ("500", 100), ("70", 70)):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert terminal_width() == expected
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], [], ["nonsense"], *([name, "--help"] for name in VERBS)])
+def test_help_loads_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys; from vitrail.cli.main import main; main(sys.argv[1:]);"
+        "sys.exit(bool({'torch', 'matplotlib', 'sklearn', 'pyarrow', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_misread_command_line_loads_no_torch() -> None:
+    code = (
+        "import sys; from vitrail.cli.main import main; main(['train', 'digits', '--epochs', 'x']);"
+        "main(['train', '--lr', '-1', 'digits']); main(['predict']); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+# ------------------------------------------------------------------------------------------------------ exit codes
+
+
+def test_an_unknown_verb_gets_the_nearest(capsys: Output) -> None:
+    assert main(["trian", "x"]) == 2
+    assert capsys.readouterr() == ("", "vitrail: unknown verb 'trian': did you mean 'train'?\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("wrong"), 2), (DataError("wrong"), 3), (TrainingError("wrong"), 4), (IntegrityError("wrong"), 5),
+        (Interrupted("wrong", 2), 130), (Interrupted("wrong", 15), 143), (VitrailError("wrong"), 1),
+    ],
+)  # fmt: skip
+def test_each_error_has_its_exit_code_and_its_line(
+    error: VitrailError, code: int, verb: Callable[[Callable[[], int]], None], capsys: Output
+) -> None:
+    def fail() -> int:
+        raise error
+
+    verb(fail)
+    assert main(["models"]) == code
+    assert capsys.readouterr() == ("", "vitrail models: wrong\n")
+    assert main(["models", "--json"]) == code
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"error": {"message": "wrong", "exit_code": code}}
+    assert err == "vitrail models: wrong\n"
+
+
+def test_an_interrupt_is_one_line(verb: Callable[[Callable[[], int]], None], capsys: Output) -> None:
+    def fail() -> int:
+        raise KeyboardInterrupt
+
+    verb(fail)
+    assert main(["models"]) == 130
+    assert capsys.readouterr() == ("", "vitrail models: interrupted\n")
+
+
+def test_a_bug_says_that_it_is_one(verb: Callable[[Callable[[], int]], None], capsys: Output) -> None:
+    def fail() -> int:
+        raise ZeroDivisionError
+
+    verb(fail)
+    assert main(["models"]) == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "bug in Vitrail" in err.splitlines()[-1]
+
+
+def test_a_broken_pipe_that_is_not_stdouts_is_a_bug(verb: Callable[[Callable[[], int]], None], capsys: Output) -> None:
+    def fail() -> int:
+        raise BrokenPipeError
+
+    verb(fail)
+    assert main(["models"]) == 1
+    assert "bug in Vitrail" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_fuss() -> None:
+    code = "import sys; from vitrail.cli.main import main; sys.exit(main(['train', '--help']))"
+    loop = f"import sys, time; time.sleep(0.3)\n{code}"
+    process = subprocess.Popen([sys.executable, "-c", loop], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), err) == (141, "")
+
+
+def test_an_undecodable_name_in_a_message_is_written_escaped(capsys: Output) -> None:
+    assert main(["check", os.fsdecode(b"n\xff.jpg")]) == 2
+    assert r"n\udcff.jpg" in capsys.readouterr().err
+
+
+def test_words_that_are_no_unicode_reach_the_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable.encode(), b"-c", b"import sys; from vitrail.cli.main import main; sys.exit(main())",
+         b"check", b"\xff\xfe"], capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert rb"\udcff\udcfe" in done.stderr
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"COLUMNS": "40"}, {"TERM": "dumb"}, {"LC_ALL": "C"}])
+def test_output_is_plain_where_there_is_no_terminal(environment: dict[str, str]) -> None:
+    done = run("--help", **environment)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
