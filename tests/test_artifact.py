@@ -176,6 +176,23 @@ def test_a_config_cannot_ask_for_memory_that_the_weights_do_not_fill(tmp_path: P
         artifact.load(tmp_path / "m")
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("preprocessor.json", {"size": [16, 16]}, r"which takes \(8, 8, 3\)"),
+        ("preprocessor.json", {"size": "large"}, r"preprocessor\.json cannot be used: size"),
+        ("labels.json", {"labels": ["one", "two"]}, r"head\.fc\.weight: 3 x 8 for 2 x 8"),
+        ("labels.json", {"labels": ["one", "one", "two"]}, "stands twice"),
+    ],
+)
+def test_files_that_do_not_fit_each_other_are_named(tmp_path: Path, name: str, change: dict, told: str) -> None:
+    _save(tmp_path / "m")
+    record = json.loads((tmp_path / "m" / name).read_bytes())
+    _reseal(tmp_path / "m", name, json.dumps({**record, **change}).encode())
+    with pytest.raises(IntegrityError, match=told):
+        artifact.load(tmp_path / "m")
+
+
 def test_a_folder_of_the_future_is_refused_in_words(tmp_path: Path) -> None:
     _save(tmp_path / "m")
     record = json.loads((tmp_path / "m" / "config.json").read_bytes())

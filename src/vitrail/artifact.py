@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pydantic import ValidationError
@@ -104,6 +104,10 @@ def load(path: str | Path, device: str = "cpu", backbone: Backbone | None = None
             model = VisionModel(backbone, task, config.model.pooling) if backbone else build_model(config, task)
     except UsageError as error:
         raise _damaged(folder / "config.json", error) from None
+    takes = cast(Backbone, model.backbone)
+    expected = (*takes.image_size, takes.in_channels)
+    if (*preprocessor.size, preprocessor.channels) != expected:
+        raise IntegrityError(f"{folder / 'preprocessor.json'} does not fit the model, which takes {expected} (H, W, C)")
     fill(model, tensors, folder / "model.safetensors")
     return Artifact(folder, model.to(device).eval(), config, task, preprocessor)
 
@@ -128,8 +132,12 @@ def _read_json(path: Path) -> Any:
 
 
 def _damaged(path: Path, error: Exception) -> IntegrityError:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return IntegrityError(f"{path} cannot be used: {first}")
+    if isinstance(error, ValidationError):
+        fault = error.errors()[0]
+        why = f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}"
+    else:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return IntegrityError(f"{path} cannot be used: {why}")
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 import vitrail
 from vitrail.contracts import Features
 from vitrail.errors import UsageError
-from vitrail.heads.pooling import ClsPooling, MapPooling, MeanPooling
+from vitrail.heads.pooling import ClsPooling, MapPooling, MeanPooling, pooling
 from vitrail.layers.initialise import initialise
+from vitrail.models import create_backbone
 
 
 def _features() -> Features:
@@ -50,6 +51,17 @@ def test_attention_pooling_equals_timm() -> None:
 def test_cls_pooling_without_a_cls_token_is_refused_in_words() -> None:
     with pytest.raises(UsageError, match="CLS"):
         vitrail.create_model("vit_tiny", outputs=2, cls=False)
+
+
+def test_an_unknown_pooling_is_offered_the_nearest() -> None:
+    with pytest.raises(UsageError, match="'mean'"):
+        pooling("meen", create_backbone("vit_tiny", image_size=16, depth=1))
+
+
+@pytest.mark.parametrize(("width", "heads"), [(192, 3), (768, 12), (24, 1)])
+def test_attention_pooling_has_heads_as_wide_as_the_encoders(width: int, heads: int) -> None:
+    options = {"image_size": 16, "depth": 1, "width": width, "heads": 3}
+    assert pooling("map", create_backbone("vit_tiny", **options)).heads == heads
 
 
 def test_a_model_without_cls_pools_its_patches() -> None:

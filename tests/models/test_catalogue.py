@@ -124,6 +124,8 @@ def test_features_pass_through_compile_and_export() -> None:
     images = torch.randn(2, 3, 16, 16)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(images), model(images))
+    training = torch.compile(_small(drop_path=0.5, registers=1), fullgraph=True, backend="aot_eager")
+    training(images).sum().backward()
     features = torch.export.export(model.backbone, (images, True)).module()(images, True)
     assert isinstance(features, Features)
     assert features.grid == (2, 2)

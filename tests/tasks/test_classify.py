@@ -101,10 +101,21 @@ def test_calibration_error_is_the_written_out_sum() -> None:
     assert meter.compute()["ece"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_class_that_is_absent_from_a_split_warns_of_nothing() -> None:
+def test_a_class_that_is_absent_from_a_split_warns_of_nothing_and_counts_for_nothing() -> None:
+    metrics = pytest.importorskip("sklearn.metrics", reason="needs scikit-learn, the reference implementation")
     meter = Classify(LABELS).meter()
-    meter.update(torch.randn(6, 3), torch.tensor([0, 0, 1, 1, 0, 1]))
-    assert 0 <= meter.compute()["auroc"] <= 1
+    logits, targets = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
+    meter.update(logits[:10], targets[:10])
+    meter.update(logits[10:], targets[10:])
+    shares = logits.softmax(1).numpy()
+    areas = [metrics.roc_auc_score(targets.numpy() == label, shares[:, label]) for label in (0, 1)]
+    assert meter.compute()["auroc"] == pytest.approx(np.mean(areas))
+
+
+def test_one_class_alone_has_no_auroc() -> None:
+    meter = Classify(LABELS).meter()
+    meter.update(torch.randn(4, 3), torch.zeros(4, dtype=torch.int64))
+    assert list(meter.compute()) == ["accuracy", "f1_macro", "ece"]
 
 
 @given(st.lists(st.lists(st.floats(-1e4, 1e4), min_size=3, max_size=3), min_size=1, max_size=5))
@@ -129,7 +140,15 @@ def test_a_task_survives_its_state() -> None:
 
 
 @pytest.mark.parametrize(
-    "state", [{}, {"task": "classify"}, {"task": "classify", "labels": "abc"}, {"task": "os.system"}, []]
+    "state",
+    [
+        {},
+        {"task": "classify"},
+        {"task": "classify", "labels": "abc"},
+        {"task": "os.system"},
+        [],
+        {"task": "classify", "labels": ["a", "a"]},
+    ],
 )
 def test_a_damaged_state_is_refused(state: object) -> None:
     with pytest.raises(IntegrityError):

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.contracts import Backbone, Features
-from vitrail.errors import UsageError
+from vitrail.errors import UsageError, unknown
 from vitrail.layers.attention import AttentionLayout, ScaledDotProduct
 from vitrail.layers.block import Mlp
 from vitrail.layers.initialise import Draw, truncated_normal
 
+POOLINGS = ("cls", "mean", "map")
 HEAD_WIDTH = 64
 """d of attention pooling, as in every encoder of the ViT and DeiT papers."""
 
@@ -70,7 +71,9 @@ class MapPooling(nn.Module):
 
 
 def pooling(kind: str, backbone: Backbone) -> nn.Module:
-    """The pooling named "cls", "mean" or "map" for a backbone; UsageError where it has no [CLS] token to read."""
+    """The pooling named "cls", "mean" or "map"; UsageError for another name, or for "cls" where there is no [CLS]."""
+    if kind not in POOLINGS:
+        raise unknown("pooling", kind, POOLINGS)
     if kind == "cls":
         if "cls" not in backbone.prefix_names:
             raise UsageError("pooling=cls needs a [CLS] token, which this model has not: use mean or map")

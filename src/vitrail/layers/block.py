@@ -76,5 +76,5 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.scale1(self.attn(self.norm1(x))))  # (B, T, D)
-        x = x + self.drop_path(self.scale2(self.mlp(self.norm2(x))))  # (B, T, D)
-        return x
+        out: Tensor = x + self.drop_path(self.scale2(self.mlp(self.norm2(x))))  # (B, T, D)
+        return out

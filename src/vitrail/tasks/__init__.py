@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from vitrail.contracts import Task
-from vitrail.errors import IntegrityError, unknown
+from vitrail.errors import DataError, IntegrityError, unknown
 from vitrail.settings import TaskConfig
 
 
@@ -41,5 +41,5 @@ def restore(state: Mapping[str, Any]) -> Task:
             raise IntegrityError(f"labels.json names the task {name!r}, which this version does not have")
         task: Task = _module(name).restore(state)
         return task
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, DataError) as error:
         raise IntegrityError(f"labels.json is damaged ({error!r}): it is no task's state") from None

@@ -91,7 +91,10 @@ class Classify:
         return loss
 
     def meter(self) -> Meter:
-        """accuracy, accuracy_top5 (from 6 classes on), f1_macro, auroc (one against the rest), ece."""
+        """accuracy, accuracy_top5 (from 6 classes on), f1_macro, auroc (each class against the rest), ece.
+
+        A class that is absent from a split has no AUROC and is left out of the mean; with one class there is none.
+        """
         return _Meter(self.outputs)
 
     # -------------------------------------------------------------------------------------------------------- answers
@@ -155,19 +158,26 @@ class _Meter:
         metrics: dict[str, Any] = {
             "accuracy": MulticlassAccuracy(classes, average="micro"),
             "f1_macro": MulticlassF1Score(classes, average="macro"),
-            "auroc": MulticlassAUROC(classes, average="macro"),
+            "auroc": MulticlassAUROC(classes, average="none"),
             "ece": MulticlassCalibrationError(classes, n_bins=ECE_BINS),
         }
         if classes > 5:
             metrics["accuracy_top5"] = MulticlassAccuracy(classes, average="micro", top_k=5)
         self.metrics = MetricCollection(metrics, compute_groups=False)
+        self.counts = np.zeros(classes, dtype=np.int64)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         self.metrics.update(outputs.float().cpu().softmax(dim=1), targets.cpu())
+        self.counts += np.bincount(targets.cpu().numpy(), minlength=self.classes)
 
     def compute(self) -> dict[str, float]:
         with warnings.catch_warnings():  # a class that is absent from a split is no news to the user
             warnings.simplefilter("ignore")
-            values = {name: float(value) for name, value in self.metrics.compute().items()}
+            values = self.metrics.compute()
+        ranked = (self.counts > 0) & (self.counts < self.counts.sum())  # torchmetrics scores the others 0
+        areas = values.pop("auroc").numpy()[ranked]
+        values = {name: float(value) for name, value in values.items()}
+        if len(areas):
+            values["auroc"] = float(areas.mean())
         order = ("accuracy", "accuracy_top5", "f1_macro", "auroc", "ece")
         return {name: values[name] for name in order if name in values}
