@@ -1,0 +1,123 @@
+"""The attention of one pass, sorted: which weights belong to which encoder block, and which to the pooling head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from vitrail.contracts import Backbone, Features
+from vitrail.errors import UsageError
+from vitrail.explain.record import Call, record
+from vitrail.layers.attention import AttentionLayout, ScaledDotProduct
+
+
+class Explainable(Protocol):
+    """The part of a model that explanations read: `assemble.VisionModel` is one."""
+
+    backbone: nn.Module
+    head: nn.Module
+    pooling: str
+    training: bool
+
+    def eval(self) -> nn.Module:
+        """To evaluation mode."""
+
+    def train(self, mode: bool = True) -> nn.Module:
+        """To training mode, or back."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """blocks: weights of each encoder block, (B, A, T, T), T = K + N.  pool: of the pooling head, (B, A, 1, N), or None
+    where the head does not attend.  outputs (B, Y).  features: what the backbone returned.  reader: the token that the
+    head reads, or None where it reads all patches.
+    """
+
+    blocks: tuple[Tensor, ...]
+    pool: Tensor | None
+    outputs: Tensor
+    features: Features
+    reader: int | None
+
+    def from_reader(self, matrix: Tensor) -> Tensor:
+        """Rows of (..., T, T) that the head reads from, over the patches only: (..., h, w).
+
+        The row of [CLS] where the head reads that, else the mean of all patches' rows.
+        """
+        prefix = self.features.prefix.shape[1]
+        rows = matrix[..., prefix:, :].mean(dim=-2) if self.reader is None else matrix[..., self.reader, :]
+        return self.on_grid(rows[..., prefix:])
+
+    def on_grid(self, rows: Tensor) -> Tensor:
+        """A value per patch (..., N) -> (..., h, w)."""
+        return rows.reshape(*rows.shape[:-1], *self.features.grid)
+
+
+def attend(model: Explainable, images: Tensor, differentiable: bool = False) -> Attention:
+    """Run images (B, C, H, W) through a model in evaluation mode and keep its attention.
+
+    Raises UsageError where the backbone has no attention, or where its tokens do not stand one on each grid cell.
+    """
+    backbone = cast(Backbone, model.backbone)
+    if not has_attention(model):
+        raise UsageError(f"{type(backbone).__name__} has no attention: this method explains transformers only")
+    whole = nn.ModuleDict({"backbone": model.backbone, "head": model.head})
+    was_training = model.training
+    model.eval()
+    try:
+        with record(whole, differentiable) as recording, torch.set_grad_enabled(differentiable):
+            features = backbone(images)
+            outputs: Tensor = model.head(features)
+    finally:
+        model.train(was_training)
+    places = {id(module): n for n, block in enumerate(backbone.blocks()) for module in block.modules()}
+    blocks = [call for call in recording.calls if id(call.module) in places]
+    heads = [call for call in recording.calls if call.name.startswith("head.")]
+    for call in blocks:
+        _check_plain(call.layout(features.grid))
+    reads_cls = model.pooling == "cls" and "cls" in backbone.prefix_names
+    return Attention(
+        tuple(call.weights for call in sorted(blocks, key=lambda call: places[id(call.module)])),
+        _pool(heads),
+        outputs,
+        features,
+        backbone.prefix_names.index("cls") if reads_cls else None,
+    )
+
+
+def has_attention(model: Explainable) -> bool:
+    """Whether the backbone attends at all."""
+    return any(isinstance(module, ScaledDotProduct) for module in model.backbone.modules())
+
+
+def depth(model: Explainable) -> int:
+    """L: the number of encoder blocks."""
+    return len(cast(Backbone, model.backbone).blocks())
+
+
+def resolve(index: int, count: int, kind: str) -> int:
+    """A layer or head as given, negative from the end, -> its place; UsageError with the range when out of it."""
+    if not -count <= index < count:
+        raise UsageError(f"no {kind} {index}: this model has {count}, 0 to {count - 1} (or -{count} to -1)")
+    return index % count
+
+
+def on_pixels(token_map: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map over the token grid (B, h, w) -> (B, H, W) float32: every pixel has the value of its patch.
+
+    Nearest, so that no value is invented between patches and equal patches stay equal.
+    """
+    return torch.nn.functional.interpolate(token_map[:, None].float(), size=size, mode="nearest")[:, 0]
+
+
+def _pool(calls: list[Call]) -> Tensor | None:
+    return calls[-1].weights if calls else None
+
+
+def _check_plain(layout: AttentionLayout) -> None:
+    """Rows and columns of a block's weights must be the same tokens, one a cell, for blocks to be chained."""
+    if layout.queries is not None or layout.keys is not None:
+        raise UsageError("this method needs attention over the whole grid, which this model's blocks do not have")

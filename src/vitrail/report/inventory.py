@@ -1,0 +1,157 @@
+"""What was in the data: the audit's summary and the split's record, as the page shows them.
+
+Both come as the plain mappings that `data.audit.summary` and `data.split.split_record` give; where a key is missing,
+as in an older record, its line is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SPLITS = ("train", "val", "test")
+
+MOST_ROWS = 30
+"""Classes in the balance chart; of more, the largest and the smallest are shown."""
+
+MOST_FAILURES = 50
+"""Files named on the page; bad_files.csv has them all."""
+
+
+@dataclass(frozen=True)
+class BalanceRow:
+    """A class: its images in all, and each split's part of the bar as (split, width in percent)."""
+
+    label: str
+    total: int
+    parts: list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Images per class and split, largest class first. left_out: classes between the largest and smallest shown."""
+
+    splits: list[str]
+    rows: list[BalanceRow]
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """tiles and rows are (what, value); listings are (title, [(file, reason)])."""
+
+    tiles: list[tuple[str, str]]
+    rows: list[tuple[str, str]]
+    balance: Balance | None
+    listings: list[tuple[str, list[tuple[str, str]]]]
+
+    def __bool__(self) -> bool:
+        return bool(self.tiles or self.rows or self.balance or self.listings)
+
+
+def take(audit: Mapping[str, Any], split: Mapping[str, Any]) -> Inventory:
+    """Read `data.audit.summary` and `data.split.split_record` into what the page shows."""
+    tiles = [(words, f"{n:,}") for key, words in _TILES.items() if (n := count(audit.get(key))) is not None]
+    tiles += [(words, f"{n:,}") for key, words in _USES.items() if (n := images_in(split, key)) is not None]
+    listings = []
+    for key, words in _LISTS.items():
+        files = [(str(file["path"]), str(file["reason"])) for file in audit.get(key, ())]
+        if files:
+            more = f", the first {MOST_FAILURES} of them" if len(files) > MOST_FAILURES else ""
+            listings.append((f"{words} ({len(files):,}{more})", files[:MOST_FAILURES]))
+    groups = [(", ".join(map(str, group)), "the same bytes") for group in audit.get("duplicates", {}).get("files", ())]
+    if groups:
+        listings.append(("Files that are there more than once", groups[:MOST_FAILURES]))
+    return Inventory(tiles, _rows(audit, split), _balance(split.get("counts")), listings)
+
+
+_TILES = {
+    "found": "images found",
+    "usable": "usable",
+    "bad": "unusable, left out",
+    "odd": "odd but usable",
+    "ignored": "other files, ignored",
+}
+_USES = {"train": "to train on (train)", "val": "to choose by (val)", "test": "to judge by (test)"}
+_LISTS = {
+    "bad_files": "Files that could not be used",
+    "odd_files": "Files that are odd but usable",
+    "ignored_files": "Files that are no samples",
+}
+
+
+def count(value: Any) -> int | None:
+    """A whole number as such; None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def images_in(split: Mapping[str, Any], name: str) -> int | None:
+    """Images of the split `name` in a split's record."""
+    return count(split.get("images", {}).get(name))
+
+
+def _rows(audit: Mapping[str, Any], split: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        ("How it was split", str(split.get("how", ""))),
+        ("Sizes", _sizes(audit.get("sizes", {}))),
+        ("Formats", _tally(audit.get("formats", {}))),
+        ("Left out because", _tally(audit.get("bad_reasons", {}))),
+        ("Duplicates", _duplicates(audit.get("duplicates"))),
+        ("Fingerprint of the split", str(split.get("fingerprint", ""))),
+    ]
+    return [(what, value) for what, value in rows if value]
+
+
+def _sizes(sizes: Mapping[str, Any]) -> str:
+    sides = [
+        f"{name} {side['min']:,} to {side['max']:,} px (median {side['median']:,})"
+        for name in ("width", "height")
+        if (side := sizes.get(name))
+    ]
+    common = [f"{size['width']} x {size['height']} ({size['count']:,})" for size in sizes.get("most_common", ())[:3]]
+    if sizes.get("distinct") == 1:
+        return f"all {sizes['most_common'][0]['width']} x {sizes['most_common'][0]['height']} px"
+    return ", ".join(sides) + (f"; most often {', '.join(common)}" if common else "")
+
+
+def _tally(counts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in counts.items())
+
+
+def _duplicates(found: Mapping[str, int] | None) -> str:
+    if found is None:
+        return ""
+    if not found.get("groups"):
+        return "no two files have the same bytes"
+    sets, extra = found["groups"], found.get("extra", 0)
+    copies = f"{sets:,} set{'s' if sets != 1 else ''} of files with the same bytes, {extra:,} of them not needed"
+    crossing = [f"{found[key]:,} {words}" for key, words in _CROSSING.items() if found.get(key)]
+    return "; ".join([copies, *crossing])
+
+
+_CROSSING = {"across_classes": "in more than one class", "across_splits": "in more than one split"}
+
+
+def _balance(counts: Mapping[str, Mapping[str, int]] | None) -> Balance | None:
+    if not counts:
+        return None
+    splits = [name for name in SPLITS if any(counts.get(name, {}).values())]
+    labels = dict.fromkeys(label for name in splits for label in counts[name])
+    totals = {label: sum(int(counts[name].get(label, 0)) for name in splits) for label in labels}
+    largest = max(totals.values(), default=0)
+    if not largest:
+        return None
+    order = sorted(labels, key=lambda label: -totals[label])
+    left_out = len(order) - MOST_ROWS
+    if left_out > 0:
+        order = order[: MOST_ROWS // 2] + order[-(MOST_ROWS // 2) :]
+    rows = [
+        BalanceRow(
+            str(label),
+            totals[label],
+            [(name, 100 * int(counts[name].get(label, 0)) / largest) for name in splits if counts[name].get(label, 0)],
+        )
+        for label in order
+    ]
+    return Balance(splits, rows, max(0, left_out))
