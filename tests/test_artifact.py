@@ -90,6 +90,8 @@ def test_a_reader_finds_the_previous_model_of_a_save_cut_off_and_moves_nothing(t
 def test_what_is_no_model_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
         artifact.find(tmp_path / "absent")
+    with pytest.raises(UsageError, match="file name too long"):
+        artifact.find("a" * 300)
     with pytest.raises(UsageError, match="neither a run folder nor a model folder"):
         artifact.find(tmp_path)
     (tmp_path / "run.json").write_text("{}")

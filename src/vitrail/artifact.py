@@ -69,12 +69,15 @@ def find(path: str | Path) -> Path:
     Raises UsageError, saying what was looked for, when there is none.
     """
     root = Path(path)
-    for candidate in (root, root / "model" / "best", root / "model" / "last", root / "best"):
-        standing = durable.standing(candidate)
-        if (standing / "config.json").is_file():
-            return standing
-    if not root.exists():
-        raise UsageError(f"{root}: no such folder; expected a run folder or a model folder")
+    try:
+        for candidate in (root, root / "model" / "best", root / "model" / "last", root / "best"):
+            standing = durable.standing(candidate)
+            if (standing / "config.json").is_file():
+                return standing
+        if not root.exists():
+            raise UsageError(f"{root}: no such folder; expected a run folder or a model folder")
+    except OSError as error:
+        raise UsageError(f"{root} cannot be read: {(error.strerror or str(error)).lower()}") from None
     if (root / "run.json").is_file():
         raise UsageError(f"{root} has no model yet: its training did not finish an epoch; try vitrail train --resume")
     raise UsageError(f"{root} is neither a run folder nor a model folder: it has no model/best/config.json")
