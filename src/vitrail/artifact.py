@@ -174,7 +174,7 @@ Measured on the {card.get("split", "val")} split, which also chose this epoch; t
 **Classes:** {shown}
 
 ```
-vitrail predict {card.get("run", "THIS_FOLDER")} IMAGE...
+vitrail predict THIS_FOLDER IMAGE...
 ```
 
 ```python

@@ -36,7 +36,10 @@ def _agree(ours, theirs, close) -> bool:
     return all(close(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224"])
+@pytest.mark.parametrize(
+    "name",
+    ["vit_tiny_patch16_224", "vit_small_patch16_224", pytest.param("vit_base_patch16_224", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float64, close64), (torch.float32, close32)])
 def test_logits_and_gradients_equal_timm(name: str, dtype: torch.dtype, close) -> None:
     assert _agree(*_pair(name, dtype), close)
