@@ -219,4 +219,6 @@ def _sizes(sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
 
 def _kind(reason: str) -> str:
     """The sort of failure: a reason up to what is particular to the file."""
-    return re.split(r"[:;,(]| \d", reason)[0].strip()
+    if reason.startswith("declares"):
+        return "too many pixels"
+    return re.split(r"[:;,(]", reason)[0].strip()
