@@ -25,6 +25,8 @@ ENDS = ("least in this image", "most")
 INK, MUTED, PAPER = (28, 35, 49), (91, 100, 115), (255, 255, 255)
 COLOURS = "inferno"
 """Rises evenly in lightness from black to pale yellow: read alike with any colour vision, and in grey."""
+DARKEST = 0.1
+"""Where the colours begin: from black itself, a little more of it would look darker, not hotter."""
 WEAKEST, STRONGEST = 0.4, 0.8
 """Share of the heat map's colour in the mixture where the map is 0 and 1; the rest is the image in grey, so that colour
 always means heat."""
@@ -95,7 +97,7 @@ def _heated(plain: Image.Image, heat: Floats) -> Image.Image:
 def _mixed(heat: Floats | Doubles, grey: Doubles) -> Doubles:
     """Heat (...) in [0, 1] laid over grey (..., 1) -> (..., 3) in [0, 255]."""
     colour = _palette()[np.clip(np.rint(heat * 255), 0, 255).astype(np.uint8)]
-    share = (WEAKEST + (STRONGEST - WEAKEST) * heat)[..., None]
+    share = (WEAKEST + (STRONGEST - WEAKEST) * heat**2)[..., None]  # squared: lightness rises all along
     mixed: Doubles = share * colour + (1 - share) * grey
     return mixed
 
@@ -114,7 +116,7 @@ def _scale(canvas: Image.Image, pen: ImageDraw.ImageDraw, corner: tuple[int, int
 
 @cache
 def _palette() -> Doubles:
-    colours: Doubles = matplotlib.colormaps[COLOURS](np.arange(256))[:, :3] * 255
+    colours: Doubles = matplotlib.colormaps[COLOURS](np.linspace(DARKEST, 1, 256))[:, :3] * 255
     return colours
 
 
