@@ -35,9 +35,9 @@ ALLOWED: Mapping[str, set[str]] = {
     "checkpoints": {"base", "models", "assemble"},
     "cost": {"base", "models", "assemble", "distributed"},
     "evaluate": {"base", "data", "tasks", "distributed", "runtime"},
-    "train": {"base", "data", "tasks", "distributed", "evaluate", "artifact", "cost"},
-    "distill": {"base", "layers", "heads", "data", "tasks", "assemble", "artifact", "train"},
-    "pretrain": {"base", "layers", "heads", "data", "tasks", "assemble", "artifact", "train"},
+    "training": {"base", "data", "tasks", "distributed", "evaluate", "artifact", "cost"},
+    "distill": {"base", "layers", "heads", "data", "tasks", "assemble", "artifact", "training"},
+    "pretrain": {"base", "layers", "heads", "data", "tasks", "assemble", "artifact", "training"},
     "explain": {"base", "layers", "data", "tasks", "artifact", "runtime"},
     "predict": {"base", "data", "tasks", "artifact", "runtime", "explain"},
     "export": {"base", "data", "tasks", "artifact", "evaluate", "runtime"},
@@ -247,29 +247,29 @@ def plant(folder: Path, files: Mapping[str, str]) -> Path:
 @pytest.mark.parametrize(
     "text",
     [
-        "import vitrail.train.loop",
-        "from vitrail.train import loop",
-        "from vitrail.train.loop import run",
-        "from ..train.loop import run",
-        "from .. import train",
-        "def later():\n    from vitrail.train.loop import run",
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from vitrail.train.loop import run",
-        "import importlib\nloop = importlib.import_module('vitrail.train.loop')",
-        "try:\n    import vitrail.train.loop as hidden\nexcept ImportError:\n    pass",
+        "import vitrail.training.loop",
+        "from vitrail.training import loop",
+        "from vitrail.training.loop import run",
+        "from ..training.loop import run",
+        "from .. import training",
+        "def later():\n    from vitrail.training.loop import run",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from vitrail.training.loop import run",
+        "import importlib\nloop = importlib.import_module('vitrail.training.loop')",
+        "try:\n    import vitrail.training.loop as hidden\nexcept ImportError:\n    pass",
     ],
 )
 def test_an_upward_import_is_found_however_it_is_written(tmp_path: Path, text: str) -> None:
-    source = plant(tmp_path, {"data/image.py": text, "train/loop.py": "run = 1"})
-    assert [line for line in wrong_edges(source) if "data may not import train" in line]
+    source = plant(tmp_path, {"data/image.py": text, "training/loop.py": "run = 1"})
+    assert [line for line in wrong_edges(source) if "data may not import training" in line]
 
 
 def test_allowed_imports_pass(tmp_path: Path) -> None:
     files = {
         "errors.py": "",
         "data/image.py": "from vitrail.errors import x\nfrom vitrail import __version__\nimport numpy",
-        "train/loop.py": "from vitrail.data import image\nfrom vitrail.train import ema",
-        "train/ema.py": "",
-        "cli/main.py": "import vitrail.train.loop",
+        "training/loop.py": "from vitrail.data import image\nfrom vitrail.training import ema",
+        "training/ema.py": "",
+        "cli/main.py": "import vitrail.training.loop",
     }
     assert wrong_edges(plant(tmp_path, files)) == []
 
@@ -303,7 +303,7 @@ def test_a_circle_is_found_once(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["utils.py", "data/helpers.py", "misc/x.py", "train/_common.py"])
+@pytest.mark.parametrize("name", ["utils.py", "data/helpers.py", "misc/x.py", "training/_common.py"])
 def test_a_cupboard_is_found(tmp_path: Path, name: str) -> None:
     assert cupboards(plant(tmp_path, {name: ""}))
 

@@ -23,7 +23,7 @@ from vitrail.assemble import VisionModel, build_model, fill
 from vitrail.contracts import Backbone, Task
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import IntegrityError, UsageError
-from vitrail.settings import Config
+from vitrail.settings import CUSTOM, Config
 from vitrail.tasks import restore
 
 FORMAT = 1
@@ -93,6 +93,10 @@ def load(path: str | Path, device: str = "cpu", backbone: Backbone | None = None
     folder = find(path)
     durable.verify(folder)
     config = _config(folder)
+    if config.model.name == CUSTOM and backbone is None:
+        raise UsageError(
+            f"{folder} was trained with a backbone from Python: give one like it, load(path, backbone=...)"
+        )
     task = restore(_read_json(folder / "labels.json"))
     try:
         preprocessor = Preprocessor.model_validate(_read_json(folder / "preprocessor.json"))

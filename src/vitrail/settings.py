@@ -47,7 +47,7 @@ class DataConfig(Strict):
     target: str | None = None
     """A table's target column, guessed and said when left out; of `shapes`, the truth to learn (class, count, ...)."""
     group: str | None = None
-    """A table's column whose equal values must stay in one split, such as a patient; by default the one called group."""
+    """A table's column whose equal values stay in one split, such as a patient; by default the one called group."""
     split_file: str | None = None
     """A table with path and split columns, or a train.txt beside a test.txt; it is obeyed exactly."""
     val_fraction: Fraction = 0.15
@@ -157,6 +157,9 @@ class Config(Strict):
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads; 0 is torch's own choice. Kept on resume: bits depend on it."""
 
+
+CUSTOM = "custom"
+"""The model name of a run whose backbone came from Python and is in no catalogue."""
 
 SHORT: Mapping[str, str] = {
     "model": "model.name",

@@ -63,7 +63,7 @@ class Drawn:
 
 def _die_at(phase: str, call: int) -> None:
     """Arrange for SIGKILL at the `call`-th time that this process enters a phase."""
-    import vitrail.train.loop as loop
+    import vitrail.training.loop as loop
     from vitrail import durable
     from vitrail.data.dataset import DatasetSource
 

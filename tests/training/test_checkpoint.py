@@ -13,10 +13,10 @@ from torch import nn
 
 from vitrail.errors import IntegrityError
 from vitrail.settings import TrainConfig
-from vitrail.train import checkpoint
-from vitrail.train.checkpoint import Progress
-from vitrail.train.ema import Average
-from vitrail.train.optimizer import Updater
+from vitrail.training import checkpoint
+from vitrail.training.checkpoint import Progress
+from vitrail.training.ema import Average
+from vitrail.training.optimizer import Updater
 
 
 def _trained(seed: int) -> tuple[nn.Module, Average, Updater]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from vitrail.train.ema import Average
+from vitrail.training.ema import Average
 
 
 def test_average_is_the_written_out_recurrence() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vitrail.train.journal import Journal, duration
+from vitrail.training.journal import Journal, duration
 
 
 def _journal(folder: Path, quiet: bool = False) -> tuple[Journal, io.StringIO]:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vitrail.settings import TrainConfig
-from vitrail.train.optimizer import Updater, groups
+from vitrail.training.optimizer import Updater, groups
 
 
 class Small(nn.Module):

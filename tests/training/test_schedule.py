@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitrail.settings import TrainConfig
-from vitrail.train.schedule import Schedule
+from vitrail.training.schedule import Schedule
 
 
 @given(images=st.integers(1, 500), batch=st.integers(1, 200), epochs=st.integers(1, 12))

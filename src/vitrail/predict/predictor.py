@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from vitrail.contracts import Engine, Failure, Floats, Pixels, Prediction
+from vitrail.contracts import Backbone, Engine, Failure, Floats, Pixels, Prediction
 from vitrail.data import image
 from vitrail.data.dataset import as_pixels
 from vitrail.data.pixels import with_channels
@@ -28,8 +28,10 @@ READERS = 4
 """Threads that decode while the model works; the decoders leave Python's lock while they do."""
 
 
-def load(path: str | Path, device: str = "auto") -> Predictor:
+def load(path: str | Path, device: str = "auto", backbone: Backbone | None = None) -> Predictor:
     """The predictor of a run folder (its best model) or of a model folder.
+
+    backbone: one like that it was trained with, where that came from Python; it is given the weights.
 
     Raises UsageError where there is no model or no such device, IntegrityError where the model was damaged.
     """
@@ -37,7 +39,7 @@ def load(path: str | Path, device: str = "auto") -> Predictor:
     from vitrail.runtime.torch_engine import TorchEngine, pick_device
 
     chosen = pick_device(device)
-    artifact = load_artifact(path, chosen)
+    artifact = load_artifact(path, chosen, backbone)
     return Predictor(artifact, TorchEngine(artifact.model, chosen))
 
 

@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image
 
 from vitrail import durable
-from vitrail.artifact import Artifact, find
-from vitrail.artifact import load as load_artifact
+from vitrail.artifact import Artifact
 from vitrail.contracts import Engine, Task
 from vitrail.cost.count import gmacs, parameters
 from vitrail.data.audit import summary
@@ -32,10 +31,10 @@ from vitrail.run.folder import Run, versions
 from vitrail.run.prepare import Data
 from vitrail.runtime.torch_engine import TorchEngine
 from vitrail.settings import Config
-from vitrail.train.checkpoint import Progress
-from vitrail.train.journal import Journal, duration
-from vitrail.train.memory import peak_memory_mb
-from vitrail.train.recipe import Reason
+from vitrail.training.checkpoint import Progress
+from vitrail.training.journal import Journal, duration
+from vitrail.training.memory import peak_memory_mb
+from vitrail.training.recipe import Reason
 
 BATCH = 64
 SHOWN = 12
@@ -44,10 +43,10 @@ EXPLAINED = 8
 
 
 def finish(
-    run: Run, config: Config, reasons: Sequence[Reason], data: Data, progress: Progress, device: str, journal: Journal
-) -> None:
+    run: Run, config: Config, reasons: Sequence[Reason], data: Data, progress: Progress, artifact: Artifact,
+    device: str, journal: Journal,
+) -> None:  # fmt: skip
     """Score the best model on val and test, write the tables and the report, and mark the run finished."""
-    artifact = load_artifact(find(run.folder), device)
     engine = TorchEngine(artifact.model, device)
     results: dict[str, Evaluation] = {}
     for split in ("val", "test"):

@@ -42,10 +42,12 @@ class Run:
         folder = Path(path)
         if not folder.is_dir():
             raise UsageError(f"{folder} is no run folder: no such folder")
-        if not (folder / "run.json").is_file() or not (folder / "args.yaml").is_file():
-            raise UsageError(f"{folder} is no run folder: it has no run.json and args.yaml, which every run has")
+        if not (folder / "run.json").is_file():
+            raise UsageError(f"{folder} is no run folder: it has no run.json, which every run has")
         run = cls(folder)
         record = run.record
+        if not (folder / "args.yaml").is_file():
+            raise UsageError(f"{folder} stopped before training began: {record.get('reason') or 'start it again'}")
         try:
             run.metrics = {
                 str(k): {str(n): float(v) for n, v in m.items()} for k, m in record.get("metrics", {}).items()

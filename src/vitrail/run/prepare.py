@@ -16,10 +16,10 @@ from vitrail.data.split import Split, make_split
 from vitrail.errors import DataError, UsageError, unknown
 from vitrail.models import variant
 from vitrail.runtime.torch_engine import pick_device
-from vitrail.settings import Config, DataConfig, Stated, build
+from vitrail.settings import CUSTOM, Config, DataConfig, Stated, build
 from vitrail.tasks import create_task, list_tasks
-from vitrail.train.journal import Journal
-from vitrail.train.recipe import Choice, Facts, Reason, choose
+from vitrail.training.journal import Journal
+from vitrail.training.recipe import Choice, Facts, Reason, choose
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def divide(source: Source, audit: Audit, config: DataConfig, journal: Journal) -
 def check_early(stated: Stated) -> tuple[Config, str]:
     """What can be wrong before any image is read: names, types, device. Returns the unfilled config and the device."""
     config = build(stated)
-    variant(config.model.name)
+    if config.model.name != CUSTOM:
+        variant(config.model.name)
     if config.task.name not in list_tasks():
         raise unknown("task", config.task.name, list_tasks())
     return config, pick_device(config.device)
@@ -81,7 +82,7 @@ def make_task(config: Config, data: Data) -> Task:
 
 
 def choose_settings(stated: Stated, data: Data, device: str) -> Choice:
-    """Fill every open field from the data; see `train.recipe`."""
+    """Fill every open field from the data; see `training.recipe`."""
     size = data.source.hints.native_size or _typical_short_side(data.audit)
     facts = Facts(
         images=len(data.split.train),
@@ -90,7 +91,8 @@ def choose_settings(stated: Stated, data: Data, device: str) -> Choice:
         flip=data.source.hints.flip,
         cores=_cores(),
     )
-    row = variant(build(stated).model.name)
+    name = build(stated).model.name
+    row = variant("vit_tiny" if name == CUSTOM else name)
     threads = int(stated.get("threads", 0)) or torch.get_num_threads()
     choice = choose(facts, row, {**stated, "device": device, "threads": threads})
     _check_mixing(choice.config)

@@ -7,14 +7,14 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
 from vitrail import durable
 from vitrail.artifact import find, save
 from vitrail.artifact import load as load_artifact
-from vitrail.assemble import VisionModel, build_model
+from vitrail.assemble import VisionModel, attach_head, build_model
 from vitrail.contracts import Backbone, Source, Task
 from vitrail.data.audit import refuse_if_too_bad, write_bad_files
 from vitrail.data.cache import CachedSource
@@ -36,12 +36,12 @@ from vitrail.run.prepare import (
     show,
 )
 from vitrail.runtime.torch_engine import TorchEngine, pick_device
-from vitrail.settings import Config, Stated, known_path, to_yaml
-from vitrail.train.checkpoint import Progress
-from vitrail.train.journal import Journal
-from vitrail.train.loop import Loop
-from vitrail.train.objective import Supervised
-from vitrail.train.recipe import Reason
+from vitrail.settings import CUSTOM, Config, Stated, known_path, to_yaml
+from vitrail.training.checkpoint import Progress
+from vitrail.training.journal import Journal
+from vitrail.training.loop import Loop
+from vitrail.training.objective import Supervised
+from vitrail.training.recipe import Reason
 
 EVALUATION_BATCH = 64
 
@@ -67,7 +67,12 @@ def train(
     backbone = None if isinstance(model, str) else model
     stated: Stated = {known_path(key.replace("__", ".")): value for key, value in fields.items()}
     stated["data.source"] = str(data) if source is None else source.location
-    stated["model.name"] = model if isinstance(model, str) else stated.get("model.name", "vit_tiny")
+    stated["model.name"] = model if isinstance(model, str) else CUSTOM
+    if isinstance(backbone, Backbone):
+        height, width = backbone.image_size
+        if height != width:
+            raise UsageError(f"a backbone from Python is trained on square images, not {height} x {width}")
+        stated |= {"model.image_size": height, "data.channels": backbone.in_channels}
     where = Path(out) if out is not None else None
     return start(stated, name=name, out=where, quiet=quiet, source=source, backbone=backbone)
 
@@ -183,7 +188,7 @@ def _model(config: Config, task: Task, backbone: nn.Module | None) -> VisionMode
         return build_model(config, task)
     if not isinstance(backbone, Backbone):
         raise UsageError(f"{type(backbone).__name__} does not keep the Backbone contract of vitrail.contracts")
-    return VisionModel(backbone, task, pooling=config.model.pooling)
+    return attach_head(backbone, task, config.model.pooling, config.seed)
 
 
 def _go(
@@ -217,7 +222,9 @@ def _go(
     if again:
         loop.resume()
     progress: Progress = loop.run()
-    finish.finish(run, config, reasons, data, progress, device, journal)
+    backbone = cast(Backbone, model.backbone) if config.model.name == CUSTOM else None
+    artifact = load_artifact(find(run.folder), device, backbone)
+    finish.finish(run, config, reasons, data, progress, artifact, device, journal)
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from vitrail import durable
 from vitrail.artifact import storage_failure
 from vitrail.errors import IntegrityError
-from vitrail.train.ema import Average
-from vitrail.train.optimizer import Updater
+from vitrail.training.ema import Average
+from vitrail.training.optimizer import Updater
 
 PREFIX = "step-"
 

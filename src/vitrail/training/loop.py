@@ -25,15 +25,15 @@ from vitrail.errors import Interrupted, TrainingError
 from vitrail.evaluate.evaluator import Evaluation, evaluate
 from vitrail.seeding import derive_seed
 from vitrail.settings import Config
-from vitrail.train import checkpoint
-from vitrail.train.checkpoint import Progress
-from vitrail.train.ema import Average
-from vitrail.train.journal import Journal, duration
-from vitrail.train.memory import peak_memory_mb
-from vitrail.train.objective import Objective
-from vitrail.train.optimizer import Updater
-from vitrail.train.schedule import Schedule
-from vitrail.train.signals import Signals
+from vitrail.training import checkpoint
+from vitrail.training.checkpoint import Progress
+from vitrail.training.ema import Average
+from vitrail.training.journal import Journal, duration
+from vitrail.training.memory import peak_memory_mb
+from vitrail.training.objective import Objective
+from vitrail.training.optimizer import Updater
+from vitrail.training.schedule import Schedule
+from vitrail.training.signals import Signals
 
 REFUSED_LIMIT = 3
 """So many updates in a row that are not finite end the run."""
