@@ -139,7 +139,7 @@ def storage_error(error: OSError, doing: str) -> TrainingError:
         errno.EROFS: "the file system is read-only: choose another --out",
         errno.EACCES: "permission denied: choose another --out",
     }
-    return TrainingError(f"{doing}: {causes.get(error.errno or 0, str(error))}")
+    return TrainingError(f"{doing}: {causes.get(error.errno or 0, (error.strerror or str(error)).lower())}")
 
 
 def _aside(folder: Path, kind: str) -> Path:

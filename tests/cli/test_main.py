@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +17,7 @@ import vitrail
 from vitrail.cli import main as command
 from vitrail.cli.layout import terminal_width
 from vitrail.cli.main import SUMMARIES, VERBS, find, main
+from vitrail.cli.options import read
 from vitrail.cli.verb import Verb
 from vitrail.errors import DataError, IntegrityError, Interrupted, TrainingError, UsageError, VitrailError
 
@@ -92,19 +95,21 @@ def test_help_fits_the_terminal(name: str, columns: int, monkeypatch: pytest.Mon
         assert max(map(len, capsys.readouterr().out.splitlines())) <= columns
 
 
-def test_examples_of_the_help_are_read_without_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_in_the_help_and_the_guide_is_read_without_error() -> None:
     """Every option in an example exists and takes what the example gives it."""
-    import shlex
-
-    from vitrail.cli.options import read
-
+    guide = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^vitrail .*", guide, re.MULTILINE)
+    assert len(examples) > 5
     for name in VERBS:
         found = find(name)
         assert isinstance(found, Verb)
-        for example in found.examples:
-            program, verb_name, *words = shlex.split(example)
-            assert (program, verb_name) == ("vitrail", name)
-            read(name, found.options, found.operands, found.config, words)
+        assert all(example.startswith(f"vitrail {name}") for example in found.examples)
+        examples += found.examples
+    for example in examples:
+        name, *words = shlex.split(example)[1:]
+        found = find(name)
+        assert isinstance(found, Verb)
+        read(name, found.options, found.operands, found.config, words)
 
 
 def test_the_width_is_never_absurd(monkeypatch: pytest.MonkeyPatch) -> None:

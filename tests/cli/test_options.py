@@ -119,7 +119,7 @@ def test_the_words_are_kept_as_typed() -> None:
         (("--epochs", "ten"), "--epochs takes a whole number, not 'ten'"),
         (("--epochs", "1.5"), "--epochs takes a whole number, not '1.5'"),
         (("--lr", "fast"), "--lr takes a number, not 'fast'"),
-        (("--device", "gpu"), "--device is one of auto, cpu, not 'gpu'"),
+        (("--device", "gpu"), "--device takes one of auto, cpu, not 'gpu'"),
         (("--fast=maybe",), "--fast takes no value (got 'maybe')"),
     ],
 )

@@ -222,6 +222,7 @@ def _bad_value(kind: type[Options], name: str, text: str) -> UsageError:
         annotation = next(a for a in typing.get_args(annotation) if a is not types.NoneType)
     if typing.get_origin(annotation) is Literal:
         choices = [str(choice) for choice in typing.get_args(annotation)]
-        return UsageError(f"{spelled(name)} is one of {', '.join(choices)}, not '{text}'")
+        wanted = "only " + choices[0] if len(choices) == 1 else "one of " + ", ".join(choices)
+        return UsageError(f"{spelled(name)} takes {wanted}, not '{text}'")
     wanted = {int: "a whole number", float: "a number", Path: "a path"}.get(annotation, "another value")
     return UsageError(f"{spelled(name)} takes {wanted}, not '{text}'")

@@ -68,7 +68,7 @@ def predict(call: Call[PredictOptions]) -> Outcome:
         result={"predict": result if path else {**result, "predictions": kept}},
         outputs=[path] if path else (),
         where=path,
-        next=[command("explain", run, words[0])],
+        next=[command("explain", run, words[0])] if failed < done else [],
         aside=path is None,
         exit_code=DataError.exit_code if failed == done else 0,
     )
