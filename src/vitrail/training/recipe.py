@@ -114,8 +114,8 @@ def _length(chooser: _Chooser, facts: Facts) -> None:
     batch = chooser.pick("train.batch_size", batch, f"{n} training images: some {n // batch} updates an epoch")
     epochs = max(20, min(100, round(120_000 / n)))
     epochs = chooser.pick("train.epochs", epochs, "about 120,000 images seen, between 20 and 100 epochs")
-    rate = float(f"{1e-3 * min(1.0, (batch / 256) ** 0.5):.1e}")
-    chooser.pick("train.lr", rate, "1e-3 at batch 256 and above, smaller with the root of the batch (AdamW)")
+    rate = float(f"{1e-3 * min(1.0, (batch / 128) ** 0.5):.1e}")
+    chooser.pick("train.lr", rate, "1e-3 from batch 128 on (SPT/LSA's), smaller with the root of the batch")
     warmup = round(min(10.0, max(1.0, 0.1 * epochs)), 1)
     chooser.pick("train.warmup_epochs", warmup, "a tenth of the run, at most 10 epochs")
     steps = -(-epochs * n // batch)
@@ -131,18 +131,16 @@ def _regularisation(chooser: _Chooser, facts: Facts, strong: bool) -> None:
     scale = (0.35, 1.0) if photos else (0.7, 1.0)
     chooser.pick("augment.crop_scale", scale, "photographs" if photos else "small or unmirrorable images: gentle crops")
     long = strong and epochs >= 40
-    if not strong:
-        why = "the plain recipe"
-    elif long:
-        why = f"{epochs} epochs are long enough to need it"
-    else:
-        why = f"{epochs} epochs are too short for it to pay"
-    chooser.pick("augment.randaugment_ops", 2 if strong and photos else 0, why if photos else "not photographs")
-    chooser.pick("augment.mixup", 0.8 if long else 0.0, why)
-    chooser.pick("augment.cutmix", 1.0 if long and photos else 0.0, why if photos else "not photographs")
-    chooser.pick("augment.erase", 0.25 if long and photos else 0.0, why if photos else "not photographs")
-    chooser.pick("train.drop_path", 0.1 if long else 0.0, why)
-    chooser.pick("task.label_smoothing", 0.1 if strong else 0.0, "CCT, DeiT" if strong else why)
+    plain, gentle = "the plain recipe", "small or unmirrorable images: they would lose what tells them apart"
+    enough = f"{epochs} epochs are long enough to need it" if long else f"{epochs} epochs are too short for it to pay"
+    for_photos = plain if not strong else enough if photos else gentle
+    randaugment = plain if not strong else "as CCT and DeiT have it" if photos else gentle
+    chooser.pick("augment.randaugment_ops", 2 if strong and photos else 0, randaugment)
+    chooser.pick("augment.mixup", (0.8 if photos else 0.2) if long else 0.0, enough if strong else plain)
+    chooser.pick("augment.cutmix", 1.0 if long and photos else 0.0, for_photos)
+    chooser.pick("augment.erase", 0.25 if long and photos else 0.0, for_photos)
+    chooser.pick("train.drop_path", 0.1 if long else 0.0, enough if strong else plain)
+    chooser.pick("task.label_smoothing", 0.1 if strong else 0.0, "as CCT and DeiT have it" if strong else plain)
 
 
 def _machine(chooser: _Chooser, facts: Facts) -> None:
