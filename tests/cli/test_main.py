@@ -175,6 +175,30 @@ def test_an_interrupt_is_one_line(verb: Callable[[Callable[[], int]], None], cap
     assert capsys.readouterr() == ("", "vitrail models: interrupted\n")
 
 
+def test_too_little_memory_is_no_bug(verb: Callable[[Callable[[], int]], None], capsys: Output) -> None:
+    import torch
+
+    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), _torch_says_no()):
+
+        def fail(error: Exception = error) -> int:
+            raise error
+
+        verb(fail)
+        assert main(["models"]) == 4
+        assert capsys.readouterr().err == (
+            "vitrail models: out of memory: lower --batch-size, or take smaller images\n"
+        )
+
+
+def _torch_says_no() -> Exception:
+    """What torch itself raises when the machine has not so much memory."""
+    import torch
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50)
+    return caught.value
+
+
 def test_a_bug_says_that_it_is_one(verb: Callable[[Callable[[], int]], None], capsys: Output) -> None:
     def fail() -> int:
         raise ZeroDivisionError

@@ -99,7 +99,9 @@ def test_one_input_may_stand_alone(predictor: Predictor, photos: list[Path]) -> 
         assert [p.status for p in predictor.predict(source)] == ["ok"]
 
 
-def test_inputs_are_taken_a_batch_ahead_and_no_further(predictor: Predictor, photos: list[Path]) -> None:
+@pytest.mark.parametrize("overlap", [False, True])
+def test_inputs_are_taken_when_they_are_needed(predictor: Predictor, photos: list[Path], overlap: bool) -> None:
+    predictor = Predictor(predictor.artifact, predictor.engine, overlap)
     taken = 0
 
     def endless() -> Iterator[Path]:
@@ -108,8 +110,9 @@ def test_inputs_are_taken_a_batch_ahead_and_no_further(predictor: Predictor, pho
             taken += 1
             yield path
 
-    assert len(list(itertools.islice(predictor.stream(endless(), batch_size=4), 5))) == 5
-    assert taken == 12  # the first batch answered, the second in use, the third being read
+    said = list(itertools.islice(predictor.stream(endless(), batch_size=4), 5))
+    assert [p.source for p in said] == list(map(str, photos))
+    assert taken == (12 if overlap else 8)  # the first batch answered, the second in use, the third being read
 
 
 def test_nothing_in_is_nothing_out(predictor: Predictor) -> None:

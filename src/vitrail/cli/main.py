@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from vitrail import __version__
-from vitrail.errors import Interrupted, UsageError, VitrailError, unknown
+from vitrail.errors import Interrupted, TrainingError, UsageError, VitrailError, unknown
 
 VERBS = {
     "train": "vitrail.cli.train:TRAIN",
@@ -61,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _reader_is_gone():
             return _bug()
         return OUTPUT_CLOSED
-    except Exception:
+    except Exception as error:
+        if _is_out_of_memory(error):
+            return _fail(words, "out of memory: lower --batch-size, or take smaller images", TrainingError.exit_code)
         return _bug()
 
 
@@ -125,6 +127,12 @@ def _bug() -> int:
     traceback.print_exc()
     print(f"This is a bug in Vitrail {__version__}, not your mistake: please report the lines above.", file=sys.stderr)
     return 1
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Python's, a device's (torch's class, known by its name without loading torch) or the CPU allocator's."""
+    name, text = type(error).__name__, str(error)
+    return isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text
 
 
 def _write_any_name() -> None:

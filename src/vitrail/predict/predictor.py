@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Input = str | Path | Image.Image | np.ndarray[Any, Any] | Failure
 
 READERS = 4
-"""Threads that decode while the model works; the decoders leave Python's lock while they do."""
+"""Threads that decode; the decoders leave Python's lock while they do."""
 
 
 def load(path: str | Path, device: str = "auto", backbone: Backbone | None = None) -> Predictor:
@@ -40,19 +40,23 @@ def load(path: str | Path, device: str = "auto", backbone: Backbone | None = Non
 
     chosen = pick_device(device)
     artifact = load_artifact(path, chosen, backbone)
-    return Predictor(artifact, TorchEngine(artifact.model, chosen))
+    return Predictor(artifact, TorchEngine(artifact.model, chosen), overlap=chosen != "cpu")
 
 
 class Predictor:
     """A trained model that answers for images.
 
-    artifact: what was loaded.  An input is a path, a PIL image (its EXIF orientation is obeyed), or an array (H, W) or
-    (H, W, C), uint8 or floats in [0, 1].
+    artifact: what was loaded.  overlap: read the next batch while the engine works; on a CPU the two would only be in
+    each other's way.
+
+    An input is a path, a PIL image (its EXIF orientation is obeyed), or an array (H, W) or (H, W, C), uint8 or floats
+    in [0, 1].
     """
 
-    def __init__(self, artifact: Artifact, engine: Engine) -> None:
+    def __init__(self, artifact: Artifact, engine: Engine, overlap: bool = False) -> None:
         self.artifact = artifact
         self.engine = engine
+        self.overlap = overlap
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -66,18 +70,19 @@ class Predictor:
         return list(self.stream(sources, batch_size))
 
     def stream(self, sources: Iterable[Input], batch_size: int = 32) -> Iterator[Prediction]:
-        """The same, as it is made: inputs are taken a batch ahead of the model and no further."""
+        """The same, as it is made: inputs are taken a batch at a time, with `overlap` a batch ahead."""
         numbered = iter(enumerate(sources))
         with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1), "vitrail-read") as pool:
 
             def begin() -> list[tuple[str, Future[Floats]]]:
-                batch = itertools.islice(numbered, batch_size)
-                return [(_name(number, source), pool.submit(self.prepare, source)) for number, source in batch]
+                taken = itertools.islice(numbered, batch_size)
+                return [(_name(number, source), pool.submit(self.prepare, source)) for number, source in taken]
 
-            waiting = begin()
-            while waiting:
-                current, waiting = waiting, begin()
-                yield from self._answer(current)
+            batch = begin()
+            while batch:
+                ahead = begin() if self.overlap else []
+                yield from self._answer(batch)
+                batch = ahead if self.overlap else begin()
 
     def explain(
         self,
