@@ -1,0 +1,76 @@
+"""What a command line of `train` states: fields of the config, and nothing it does not say."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import fields as members
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from vitrail.cli.options import read
+from vitrail.cli.train import OF_THE_RUN, TRAIN, TrainOptions, statements
+from vitrail.errors import UsageError
+from vitrail.settings import SHORT, Stated, build, fields, to_yaml
+
+
+def state(*words: str) -> Stated:
+    return statements(read("train", TRAIN.options, TRAIN.operands, TRAIN.config, words))
+
+
+def literals(annotation: Any) -> set[str]:
+    """The choices of a Literal, also inside an Optional."""
+    if typing.get_origin(annotation) is Literal:
+        return set(typing.get_args(annotation))
+    return {choice for part in typing.get_args(annotation) for choice in literals(part)}
+
+
+def test_only_what_is_said_is_stated() -> None:
+    assert state("photos") == {"data.source": "photos"}
+
+
+def test_short_options_and_dotted_paths_reach_their_fields() -> None:
+    stated = state("photos", "--epochs", "3", "lr=0.5", "--seed", "7", "train.weight_decay=0.1", "--recipe", "plain")
+    config = build(stated)
+    assert (config.train.epochs, config.train.lr, config.train.weight_decay) == (3, 0.5, 0.1)
+    assert (config.seed, config.recipe, config.data.source) == (7, "plain", "photos")
+    assert set(stated) == {"data.source", "train.epochs", "train.lr", "train.weight_decay", "seed", "recipe"}
+
+
+def test_the_command_line_stands_above_the_config_file(tmp_path: Path) -> None:
+    config = build({"data.source": "photos", "train.epochs": 50, "train.lr": 0.25, "train.beta1": 0.5})
+    (tmp_path / "args.yaml").write_text(to_yaml(config))
+    again = build(state("--config", str(tmp_path / "args.yaml")))
+    assert again == config
+    mine = build(state("others", "--config", str(tmp_path / "args.yaml"), "--epochs", "3", "train.beta1=0.7"))
+    assert (mine.data.source, mine.train.epochs, mine.train.lr, mine.train.beta1) == ("others", 3, 0.25, 0.7)
+
+
+def test_a_value_that_a_field_refuses_is_said_before_anything_is_read() -> None:
+    with pytest.raises(UsageError, match=r"train\.beta1: .* \(got '2'\)"):
+        state("absent", "train.beta1=2")
+
+
+def test_every_option_is_a_field_of_the_same_choices() -> None:
+    """An option that no field answers to would do nothing."""
+    paths = dict(fields())
+    hints = typing.get_type_hints(TrainOptions)
+    for member in members(TrainOptions):
+        if member.name in OF_THE_RUN:
+            continue
+        path = SHORT.get(member.name, member.name)
+        assert path in paths, member.name
+        choices = literals(hints[member.name])
+        if choices and path != "task.name":
+            assert choices == literals(paths[path]), member.name
+
+
+def test_every_short_field_has_its_option() -> None:
+    assert set(SHORT) <= {member.name for member in members(TrainOptions)}
+
+
+def test_the_task_option_offers_the_tasks_there_are() -> None:
+    from vitrail.tasks import list_tasks
+
+    assert literals(typing.get_type_hints(TrainOptions)["task"]) == set(list_tasks())
