@@ -128,7 +128,11 @@ class _Survey:
         pending = [prefix]
         while pending:
             here = pending.pop()
-            identity = _identity(self.root / here)
+            try:
+                identity = _identity(self.root / here)
+            except OSError as error:  # gone since it was listed, or not ours to see
+                self._ignore(here, f"cannot be listed: {error.strerror}")
+                continue
             if identity in seen:
                 self._ignore(here, "a link to a folder already read")
                 continue

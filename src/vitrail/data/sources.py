@@ -24,14 +24,16 @@ def open_source(config: DataConfig) -> Source:
     """
     if config.source in BUILTIN:
         return BUILTIN[config.source](config)
-    path = Path(config.source).expanduser()
+    if not config.source.strip():
+        raise UsageError("no data given: name a folder, a table or a built-in set")
     try:
+        path = Path(config.source).expanduser()
         if path.is_dir():
             return FolderSource(path, config.max_pixels)
         if path.suffix.lower() in TABLE_EXTENSIONS and path.is_file():
             return TableSource(path, config.target, config.group, config.max_pixels)
         exists = path.exists()
-    except (OSError, ValueError) as error:  # a name too long, a NUL in it, no permission
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, no permission, ~nobody
         raise UsageError(f"cannot open data '{config.source}': {getattr(error, 'strerror', None) or error}") from None
     if exists:
         raise UsageError(

@@ -58,7 +58,7 @@ class Pipeline(Generic[Request, Answer]):
                         raise
                     raise TrainingError(
                         "a process that reads images died, most likely for lack of memory: lower --workers.\n"
-                        "(In a script of your own, start training under `if __name__ == '__main__':` or with workers=0.)"
+                        "(In your own script: start training under `if __name__ == '__main__':`, or set workers=0.)"
                     ) from None
                 if isinstance(answer, VitrailError):
                     raise answer
@@ -69,6 +69,7 @@ class Pipeline(Generic[Request, Answer]):
     def _start(self) -> Iterator[Any]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than cores is fine
+            warnings.filterwarnings("ignore", message="Got pickle error")  # said below, in our words
             loader: DataLoader[Any] = DataLoader(
                 _Answers(self._work),
                 batch_size=None,
@@ -79,12 +80,12 @@ class Pipeline(Generic[Request, Answer]):
                 multiprocessing_context=_context() if self._workers else None,
                 generator=torch.Generator(),  # torch would draw from the caller's
             )
-        try:
-            return iter(loader)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            if not self._workers:
-                raise
-            raise UsageError(f"the data cannot be sent to worker processes ({error}): use --workers 0") from None
+            try:
+                return iter(loader)
+            except (pickle.PicklingError, AttributeError, TypeError) as error:
+                if not self._workers:
+                    raise
+                raise UsageError(f"the data cannot be sent to worker processes ({error}): use --workers 0") from None
 
 
 class _Answers(Dataset[Any]):
