@@ -218,7 +218,7 @@ def test_the_plan_on_paper_says_the_same() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\w, ]+?) \| ([^|]+?) \|$", text.partition("| room | may import")[2], re.MULTILINE)
     written = {
-        name: {word for word in re.split(r", ", re.sub(r" \(.*\)", "", allowed))}
+        name: set(re.split(r", ", re.sub(r" \(.*\)", "", allowed)))
         for names, allowed in rows
         for name in names.split(", ")
     }

@@ -1,4 +1,4 @@
-"""Print requirements.lock from the environment this runs in: versions, no hosts, markers where a wheel is Linux's own."""
+"""Print requirements.lock from the environment this runs in: versions, no hosts, markers where a wheel is for Linux."""
 
 from __future__ import annotations
 
