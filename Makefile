@@ -22,7 +22,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(READY)   ## train a ViT on real handwritten digits, explain it, say where the report is
-	@$(BIN)/vitrail train digits --model vit_tiny --epochs 80 --lr 2e-3 --name demo augment.mixup=0 \
+	@$(BIN)/vitrail train digits --model vit_tiny --epochs 60 --lr 2e-3 --name demo augment.mixup=0 \
 	  model.options.depth=6 model.options.width=96 model.options.hidden=384
 
 test: $(READY)   ## run every test that needs no GPU and no network

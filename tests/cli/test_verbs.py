@@ -163,7 +163,6 @@ def test_explain_stands_in_the_run_by_default(finished_run: Path, photos: Path, 
         (["--layer", "7"], 2, "no layer 7: this model has 1"),
         (["--method", "raw_attention", "--head", "2"], 2, "no head 2: this model has 2"),
         (["--head", "0"], 2, "rollout does not look at single heads"),
-        (["--method", "all", "--target-class", "red"], 2, "no method takes this layer, head and class together"),
     ],
 )
 def test_what_explain_cannot_do_is_said(

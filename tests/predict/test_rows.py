@@ -19,7 +19,7 @@ COLUMNS = ("label", "confidence")
 GOOD = Prediction("a.jpg", values={"label": "cat", "confidence": 0.98765432})
 FAILED = Prediction("b.jpg", "failed", "truncated: the file ends")
 
-NAMES = st.text(st.characters(exclude_characters="\0"))  # any Unicode, line ends and quotes included
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"))  # any Unicode, line ends and quotes included
 BYTES = (
     st.binary(min_size=1, max_size=12)
     .filter(lambda raw: b"\0" not in raw)

@@ -28,7 +28,6 @@ class ExplainOptions(Options):
     method: str | None = option("rollout, raw_attention, or all (rollout)", "NAME")
     layer: int | None = option("which block; -1 is the last", "N")
     head: int | None = option("which attention head (raw_attention)", "N")
-    target_class: str | None = option("the class to explain, for methods that tell classes apart", "CLASS")
     out: Path | None = option("where the PNG files and explain.html go (RUN/explained)", "FOLDER")
     device: Literal["auto", "cpu", "cuda", "mps"] | None = option("auto, cpu, cuda or mps", "NAME")
 
@@ -62,7 +61,7 @@ def explain(call: Call[ExplainOptions]) -> Outcome:
         for method in names:
             made = explain_pixels(
                 predictor.artifact, pixels, name, method=method,
-                target=options.target_class, layer=options.layer, head=options.head,
+                layer=options.layer, head=options.head,
             )  # fmt: skip
             outputs.append(made.save(folder / f"{_unused(f'{Path(name).stem[:60]}-{method}', taken)}.png"))
             rows.append({"path": name, "status": "ok", "method": method, "picture": str(outputs[-1])})
@@ -86,7 +85,7 @@ def explain(call: Call[ExplainOptions]) -> Outcome:
 
 
 def choose_methods(options: ExplainOptions) -> list[str]:
-    """Names of the methods to use; of "all", those that can be asked for the layer, head and class stated.
+    """Names of the methods to use; of "all", those that can be asked for the layer and head stated.
 
     Raises UsageError for an unknown method, and where no method can be asked so.
     """
@@ -96,12 +95,12 @@ def choose_methods(options: ExplainOptions) -> list[str]:
         return [get_method(options.method or "rollout").name]
     able = [name for name in list_methods() if _able(get_method(name), options)]
     if not able:
-        raise UsageError("no method takes this layer, head and class together: leave one of them out")
+        raise UsageError("no method takes this layer and head together: leave one of them out")
     return able
 
 
 def _able(method: Method, options: ExplainOptions) -> bool:
-    asked = ((options.layer, method.by_layer), (options.head, method.by_head), (options.target_class, method.by_class))
+    asked = ((options.layer, method.by_layer), (options.head, method.by_head))
     return all(able for value, able in asked if value is not None)
 
 

@@ -188,7 +188,7 @@ def _report_data(
         split=split_record(data.split, data.source),
         best=best,
         worst=worst,
-        overlays=[Picture(e.prediction.label, e.source, e.overlay()) for e in overlays],
+        overlays=[Picture.explained(e) for e in overlays],
         cost=cost,
         warnings=run.warnings,
         command=" ".join(record.get("command", [])),
