@@ -267,10 +267,11 @@ class Loop:
         if self.signals.received is None:
             return
         self.journal.stop()
-        folder = self._checkpoint()
+        self._checkpoint()
         self.keep("last", self.average.model, self._last_metrics())
         name = signal.Signals(self.signals.received).name
-        message = f"stopped by {name} after update {self.progress.step}; {folder} is written"
+        stopped = f"stopped by {name} after update {self.progress.step}, with a checkpoint."
+        message = f"{stopped}\nGo on with: vitrail train --resume {self.checkpoints.parent}"
         raise Interrupted(message, self.signals.received)
 
     def _checkpoint(self) -> Path:
