@@ -15,7 +15,7 @@ Tokens stand in raster order: token n is the patch at row n // w, column n % w.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -49,6 +49,53 @@ class Features:
     pyramid: tuple[Tensor, ...] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class CellMap:
+    """Where tokens stand on a grid of cells: a sparse, row-stochastic map.
+
+    grid: (h, w) of the cells, in raster order.  cells (W, T, M) int64: the cells that each token of each window stands
+    for, -1 where there are fewer than M.  shares (W, T, M) float32: how the token divides among them, summing to 1; all
+    0 for a token that is padding and stands nowhere. W is 1 where there are no windows.
+    """
+
+    grid: tuple[int, int]
+    cells: Tensor
+    shares: Tensor
+
+    def dense(self) -> Tensor:
+        """(W, T, h * w) float32: row-stochastic but for padding, whose rows are 0."""
+        places = self.grid[0] * self.grid[1]
+        laid = self.shares.new_zeros(*self.cells.shape[:2], places + 1)
+        return laid.scatter_add(2, self.cells % (places + 1), self.shares)[..., :-1]  # -1 falls into the last column
+
+    def padding(self) -> Tensor:
+        """(W, T) bool: tokens that stand nowhere."""
+        return self.shares.sum(dim=-1) == 0
+
+    def tokens_per_cell(self) -> Tensor:
+        """(h * w,) int64: how many tokens stand on each cell; 0 is unseen, 2 and more an overlap."""
+        seen = self.cells[self.shares > 0]
+        return seen.bincount(minlength=self.grid[0] * self.grid[1])
+
+    def is_partition(self) -> bool:
+        """Whether every cell belongs to just one token: nothing unseen, nothing counted twice."""
+        return bool((self.tokens_per_cell() == 1).all())
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of blocks on one grid.
+
+    grid: (h, w) of its tokens.  prefix: leading tokens that stand nowhere on it.  entry: its tokens over the cells of
+    the stage before, None for the first, whose tokens come from pixels.
+    """
+
+    blocks: tuple[nn.Module, ...]
+    grid: tuple[int, int]
+    prefix: int = 0
+    entry: CellMap | None = None
+
+
 @runtime_checkable
 class Backbone(Protocol):
     """What a family's `nn.Module` offers; heads, training and explanation read only this.
@@ -56,7 +103,8 @@ class Backbone(Protocol):
     Attributes
     ----------
     width: D of the tokens it returns.  prefix_names: the K prefix tokens in order, e.g. ("cls", "register").
-    image_size: (H, W) it is set to.  in_channels: C.  strides, channels: of the pyramid, fine to coarse.
+    image_size: (H, W) it is set to.  in_channels: C.  strides, channels: of the pyramid, fine to coarse; a map at
+    stride s is (B, C_i, ceil(H / s), ceil(W / s)).
     """
 
     width: int
@@ -75,6 +123,9 @@ class Backbone(Protocol):
     def blocks(self) -> Sequence[nn.Module]:
         """The encoder blocks, in order."""
 
+    def stages(self) -> Sequence[Stage]:
+        """The same blocks by the grid they work on, at the image size that is set."""
+
     def undecayed(self) -> Iterator[nn.Parameter]:
         """Parameters that weight decay must not touch beyond biases and norms: tokens, positions."""
 
@@ -92,18 +143,31 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """How a family meets images of one size: fields of its config to set (patch_size, window, ...), and why."""
+
+    options: Mapping[str, Any]
+    why: str
+
+
+@dataclass(frozen=True)
 class Variant:
     """A row of a family's table: a name users know, its configuration, and the paper's table it comes from.
 
-    config: the family's frozen pydantic model.  normalisation: "half" (mean = std = 0.5) or "imagenet".
+    config: the family's frozen pydantic model.  fit: (config, image size in pixels) -> what the family sets to meet
+    images of that size.  As published: normalisation "half" (mean = std = 0.5) or "imagenet", crop_fraction (the
+    share of the resized image's side that evaluation keeps) and interpolation.
     """
 
     name: str
     family: str
     config: Any
     source: str
+    fit: Callable[[Any, int], Fit]
     published: tuple[Published, ...] = ()
     normalisation: Literal["half", "imagenet"] = "half"
+    crop_fraction: float = 0.9
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
 
 
 # ------------------------------------------------------------------------------------------------------------ data

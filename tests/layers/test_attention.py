@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import vitrail
 from vitrail.layers.attention import AttentionLayout, ScaledDotProduct, SelfAttention, attention_weights
+from vitrail.layers.cells import kernel_cells, window_cells
 
 
 def _qkv(queries: int = 5, keys: int = 7) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,22 +65,36 @@ def test_global_attention_lays_one_token_on_one_cell() -> None:
     layout = SelfAttention(8, 2, prefix=2).layout((2, 3))
     assert layout == AttentionLayout((2, 3), prefix_queries=2, prefix_keys=2)
     weights = torch.rand(1, 2, 8, 8).softmax(-1)
-    assert torch.equal(layout.on_grid(weights), weights)
+    assert torch.equal(layout.matrix(weights), weights)
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2))
 def test_reduced_keys_spread_their_share_over_the_cells_they_cover(h: int, w: int, r: int, prefix: int) -> None:
     """A key that stands for r x r cells (spatial reduction) gives each 1 / r^2: cells partition, row sums stay."""
-    rows, columns = torch.meshgrid(torch.arange(h * r) // r, torch.arange(w * r) // r, indexing="ij")
-    key_of_cell = (rows * w + columns).flatten()
-    keys = torch.nn.functional.one_hot(key_of_cell, h * w).T.double() / r**2  # (h w, cells)
+    keys = kernel_cells((h * r, w * r), kernel=r, stride=r)
+    assert keys.is_partition()
     layout = AttentionLayout((h * r, w * r), prefix, prefix, keys=keys)
-    torch.testing.assert_close(keys.sum(dim=1), torch.ones(h * w).double())  # row-stochastic
-    assert torch.equal((keys > 0).sum(dim=0), torch.ones(h * r * w * r, dtype=torch.int64))  # a partition
-    weights = torch.rand(2, 3, prefix + h * w, dtype=torch.float64).softmax(-1)
-    laid = layout.on_grid(weights)
-    assert laid.shape == (2, 3, prefix + h * r * w * r)
+    weights = torch.rand(2, 3, prefix + h * r * w * r, prefix + h * w, dtype=torch.float64).softmax(-1)
+    laid = layout.matrix(weights)
+    assert laid.shape == (2, 3, prefix + h * r * w * r, prefix + h * r * w * r)
     torch.testing.assert_close(laid.sum(-1), weights.sum(-1))
     assert torch.equal(laid[..., :prefix], weights[..., :prefix])
-    first = laid[..., prefix:].reshape(2, 3, h * r, w * r)[..., :r, :r]
+    first = laid[..., prefix:].unflatten(-1, (h * r, w * r))[..., :r, :r]
     torch.testing.assert_close(first.sum((-1, -2)), weights[..., prefix])
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_windows_lay_their_rows_on_the_cells_they_hold(shift: int) -> None:
+    """4 x 4 cells in windows of 3: padded cells neither look nor are looked at; each real cell looks in its window."""
+    cells = window_cells((4, 4), (3, 3), (shift, shift))
+    layout = AttentionLayout((4, 4), windows=4, queries=cells, keys=cells)
+    hidden = cells.padding()[None, :, None, None, :]  # (1, W, 1, 1, T)
+    scores = torch.randn(2, 4, 5, 9, 9, dtype=torch.float64).masked_fill(hidden, -torch.inf)
+    weights = scores.softmax(-1)  # (B, W, A, T, T)
+    laid = layout.matrix(weights.flatten(1, 2))
+    assert laid.shape == (2, 5, 16, 16)
+    torch.testing.assert_close(laid.sum(-1), torch.ones(2, 5, 16).double())
+    window, token = ((cells.cells[..., 0] == 0).nonzero()[0]).tolist()
+    other = int(cells.cells[window, -1, 0]) if shift == 0 else int(cells.cells[window, token, 0])
+    place = int((cells.cells[window, :, 0] == other).nonzero()[0]) if other >= 0 else token
+    torch.testing.assert_close(laid[:, :, 0, other], weights[:, window, :, token, place])

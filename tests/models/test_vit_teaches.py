@@ -101,8 +101,8 @@ def test_features_have_the_shapes_of_the_legend() -> None:
     assert features.grid == (4, 4)
     assert features.prefix.shape == (2, 4, 24)
     assert model.prefix_names == ("cls", "register", "register", "register")
-    assert [m.shape for m in features.pyramid or ()] == [(2, 24, 4, 4)]
-    torch.testing.assert_close(features.pyramid[0][:, :, 1, 2], features.tokens[:, 1 * 4 + 2])
+    assert [m.shape for m in features.pyramid or ()] == [(2, 24, 32 // s, 32 // s) for s in (2, 4, 8, 16)]
+    torch.testing.assert_close(features.pyramid[2][:, :, 1, 2], features.tokens[:, 1 * 4 + 2])
 
 
 def test_sincos_positions_are_the_published_formula() -> None:

@@ -13,28 +13,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.contracts import CellMap
+
 
 @dataclass(frozen=True)
 class AttentionLayout:
-    """Where the tokens of an attention call stand on the image's token grid.
+    """Where the tokens of an attention call stand on the grid of their stage.
 
-    grid: (h, w).  prefix_queries, prefix_keys: leading tokens that stand nowhere on it (CLS, registers, a pooling
-    probe).  queries (T_q - prefix_queries, h * w) and keys (T_k - prefix_keys, h * w): row-stochastic maps from the
-    other tokens to cells, in raster order; None is the identity, one token a cell.
+    grid: (h, w).  windows: W; a call's weights are (B, W * A, T_q, T_k), window by window and in each its heads.
+    prefix_queries, prefix_keys: leading tokens that stand nowhere on the grid (CLS, registers, a pooling probe).
+    queries (W, T_q - prefix_queries) and keys (W, T_k - prefix_keys) tokens over cells; None is one token a cell.
     """
 
     grid: tuple[int, int]
     prefix_queries: int = 0
     prefix_keys: int = 0
-    queries: Tensor | None = None
-    keys: Tensor | None = None
+    windows: int = 1
+    queries: CellMap | None = None
+    keys: CellMap | None = None
 
-    def on_grid(self, weights: Tensor) -> Tensor:
-        """Attention (..., T_q, T_k) -> (..., T_q, prefix_keys + h * w): keys laid out on the grid, row sums kept."""
-        if self.keys is None:
-            return weights
-        cells = weights[..., self.prefix_keys :] @ self.keys.to(weights)
-        return torch.cat([weights[..., : self.prefix_keys], cells], dim=-1)
+    def matrix(self, weights: Tensor) -> Tensor:
+        """Attention (B, W * A, T_q, T_k) -> (B, A, prefix_queries + h * w, prefix_keys + h * w), cell by cell.
+
+        Row sums are kept: what a token gives to one that stands for many cells is shared out among them, and padding,
+        which attention must not have looked at, has no place. A cell that no query stands for has a row of zeros.
+        """
+        split = (len(weights), self.windows, -1, *weights.shape[2:])
+        per_window = weights.reshape(split)  # (B, W, A, T_q, T_k)
+        if self.keys is not None:
+            over = self.keys.dense().to(weights)[None, :, None]  # (1, W, 1, T_k, h w)
+            per_window = _keep(per_window, -1, self.prefix_keys, per_window[..., self.prefix_keys :] @ over)
+        if self.queries is not None:
+            stand = self.queries.dense().to(weights).transpose(1, 2)[None, :, None]  # (1, W, 1, h w, T_q)
+            laid = stand @ per_window[..., self.prefix_queries :, :]
+            per_window = _keep(per_window, -2, self.prefix_queries, laid)
+        return per_window.sum(dim=1)
+
+
+def _keep(whole: Tensor, dim: int, prefix: int, rest: Tensor) -> Tensor:
+    """The first `prefix` entries of `whole` along `dim`, then `rest`."""
+    return torch.cat([whole.narrow(dim, 0, prefix), rest], dim=dim) if prefix else rest
 
 
 class ScaledDotProduct(nn.Module):

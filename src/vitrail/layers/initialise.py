@@ -75,6 +75,8 @@ def initialise(model: nn.Module, seed: int, prefix: str = "") -> None:
             assert name in draws, f"no initialiser for {full}"
             draws[name](values, generator)
             parameter.copy_(values)
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and not module.running_mean.is_meta:
+            module.reset_running_stats()  # kept in files, so not among the buffers that `fill_buffers` computes
 
 
 @torch.no_grad()
@@ -91,6 +93,6 @@ def _defaults(module: nn.Module) -> Mapping[str, Draw]:
     if isinstance(module, nn.Conv2d):
         draw = fan_in_uniform(module.weight[0].numel())
         return {"weight": draw, "bias": draw}
-    if isinstance(module, nn.LayerNorm):
+    if isinstance(module, (nn.LayerNorm, nn.BatchNorm2d)):
         return {"weight": constant(1.0), "bias": constant(0.0)}
     return {}

@@ -13,12 +13,13 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vitrail.contracts import Features, Published, Variant
+from vitrail.contracts import Features, Fit, Published, Stage, Variant
 from vitrail.errors import UsageError
-from vitrail.layers.block import Block
+from vitrail.layers.block import Activation, Block
 from vitrail.layers.initialise import Draw, normal, truncated_normal
 from vitrail.layers.patch import PatchEmbed
 from vitrail.layers.position import resize_positions, sincos_2d
+from vitrail.layers.pyramid import resampled, strides_of
 from vitrail.settings import Positive, Strict
 
 Size = Annotated[int, Field(ge=1, le=65_536)]
@@ -49,6 +50,7 @@ class ViTConfig(Strict):
     """Stochastic depth of the last block, growing linearly from 0 at the first."""
     eps: Annotated[float, Field(gt=0)] = 1e-6
     """LayerNorm's, as in the JAX original and in timm; PyTorch's own default of 1e-5 gives other numbers."""
+    activation: Activation = "gelu"
 
     @model_validator(mode="after")
     def _consistent(self) -> ViTConfig:
@@ -76,7 +78,8 @@ class ViT(nn.Module):
         c = self.config = config
         self.width, self.in_channels = c.width, c.in_channels
         self.prefix_names = ("cls",) * c.cls + ("register",) * c.registers
-        self.strides, self.channels = (c.patch_size,), (c.width,)
+        self.strides = strides_of(c.patch_size)
+        self.channels = (c.width,) * len(self.strides)
         self.patch_embed = PatchEmbed(c.patch_size, c.in_channels, c.width)
         self.image_size = c.size
         self.grid = self.patch_embed.grid(c.size)
@@ -93,7 +96,7 @@ class ViT(nn.Module):
         self.encoder = nn.ModuleList(
             Block(
                 c.width, c.heads, c.hidden, prefix=prefix, eps=c.eps, qkv_bias=c.qkv_bias, layer_scale=c.layer_scale,
-                drop_path=c.drop_path * i / max(1, c.depth - 1),
+                drop_path=c.drop_path * i / max(1, c.depth - 1), activation=c.activation,
             )
             for i in range(c.depth)
         )  # fmt: skip
@@ -105,7 +108,7 @@ class ViT(nn.Module):
             x = block(x)  # (B, T, D)
         x = self.norm(x)
         prefix, tokens = x[:, : len(self.prefix_names)], x[:, len(self.prefix_names) :]  # (B, K, D), (B, N, D)
-        maps = (tokens.transpose(1, 2).unflatten(2, self.grid),) if pyramid else None  # (B, D, h, w)
+        maps = resampled(tokens, self.grid, self.config.patch_size) if pyramid else None
         return Features(tokens, self.grid, prefix, maps)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -132,6 +135,10 @@ class ViT(nn.Module):
     def blocks(self) -> Sequence[nn.Module]:
         """The encoder blocks, in order."""
         return list(self.encoder)
+
+    def stages(self) -> Sequence[Stage]:
+        """One: every block works on the whole grid."""
+        return [Stage(tuple(self.encoder), self.grid, len(self.prefix_names))]
 
     def undecayed(self) -> Iterator[nn.Parameter]:
         """Tokens and learned positions."""
@@ -190,13 +197,24 @@ PUBLISHED: Mapping[str, Mapping[str, float]] = {
 """Where a figure was read -> model -> ImageNet-1k top-1."""
 
 
+def fit(config: ViTConfig, image_size: int) -> Fit:
+    """The largest patch that leaves 64 tokens, or 16 of an image under 32 pixels."""
+    wanted = 64 if image_size >= 32 else 16
+    patches = [p for p in (16, 14, 12, 8, 7, 6, 4, 2) if image_size % p == 0 and (image_size // p) ** 2 >= wanted]
+    patch = patches[0] if patches else 1
+    why = (
+        f"{image_size}/{patch} = {image_size // patch} patches a side: the largest that leaves at least {wanted} tokens"
+    )
+    return Fit({"patch_size": patch}, why)
+
+
 def _variants() -> Iterator[Variant]:
     for size, (source, numbers) in SIZES.items():
         for patch, image in ((8, 224), (14, 224), (16, 224), (32, 224), (16, 384), (32, 384)):
             name = f"vit_{size}_patch{patch}_{image}"
             published = tuple(Published(top1[name], image, where) for where, top1 in PUBLISHED.items() if name in top1)
             config = ViTConfig.model_validate({**numbers, "patch_size": patch, "image_size": image})
-            yield Variant(name, "vit", config, source, published, "half")
+            yield Variant(name, "vit", config, source, fit, published, "half")
 
 
 VARIANTS = tuple(_variants())

@@ -23,6 +23,7 @@ from vitrail.data.loader import EvalLoader, TrainLoader
 from vitrail.data.sources import open_source
 from vitrail.data.split import split_record
 from vitrail.errors import DataError, Interrupted, UsageError, VitrailError
+from vitrail.layers.recompute import recompute
 from vitrail.run import finish
 from vitrail.run.folder import Run, create
 from vitrail.run.prepare import (
@@ -184,11 +185,13 @@ def _same_data(run: Run, config: Config, source: Source | None, journal: Journal
 
 
 def _model(config: Config, task: Task, backbone: nn.Module | None) -> VisionModel:
-    if backbone is None:
-        return build_model(config, task)
-    if not isinstance(backbone, Backbone):
+    if backbone is not None and not isinstance(backbone, Backbone):
         raise UsageError(f"{type(backbone).__name__} does not keep the Backbone contract of vitrail.contracts")
-    return attach_head(backbone, task, config.model.pooling, config.seed)
+    head = config.model.pooling
+    model = build_model(config, task) if backbone is None else attach_head(backbone, task, head, config.seed)
+    if config.train.recompute:
+        recompute(cast(Backbone, model.backbone).blocks())
+    return model
 
 
 def _go(
