@@ -6,15 +6,15 @@ import csv
 import io
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vitrail import durable
 from vitrail.artifact import Artifact
-from vitrail.contracts import Engine, Task
+from vitrail.contracts import Engine, Prediction, Task
 from vitrail.cost.count import gmacs, parameters
 from vitrail.data.audit import summary
 from vitrail.data.loader import EvalLoader
@@ -25,6 +25,7 @@ from vitrail.evaluate.evaluator import Evaluation, evaluate
 from vitrail.explain.explainer import explain
 from vitrail.explain.explanation import Explanation
 from vitrail.explain.gallery import write_gallery
+from vitrail.predict.rows import table_file
 from vitrail.report.data import EvaluationView, Picture, ReportData
 from vitrail.report.html import write_report
 from vitrail.run.folder import Run, versions
@@ -88,26 +89,15 @@ def evaluate_split(
 
 
 def write_predictions(path: Path, task: Task, data: Data, results: Mapping[str, Evaluation]) -> None:
-    """predictions.csv: a row per sample of each split, failures included, in the split's order."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "status", "reason", *task.columns, "target", "split"])
-    for split, result in results.items():
-        said = dict(zip(result.keys, task.decode(result.outputs, result.keys), strict=True))
-        failed = {failure.key: failure.reason for failure in result.failures}
-        for index in data.indices(split):
-            item = data.source.items[index]
-            if item.key in said:
-                values = [said[item.key].values[column] for column in task.columns]
-                writer.writerow([item.key, "ok", "", *map(_cell, values), item.target, split])
-            else:
-                blank = [""] * len(task.columns)
-                writer.writerow([item.key, "failed", failed.get(item.key, ""), *blank, item.target, split])
-    durable.write_file(path, text.getvalue().encode("utf-8", "surrogateescape"))
-
-
-def _cell(value: Any) -> Any:
-    return f"{value:.6f}" if isinstance(value, float) else value
+    """predictions.csv as `predict` writes it, and target and split: a row per sample of each split, in its order."""
+    with table_file(path, [*task.columns, "target", "split"]) as write:
+        for split, result in results.items():
+            said = dict(zip(result.keys, task.decode(result.outputs, result.keys), strict=True))
+            failed = {failure.key: failure.reason for failure in result.failures}
+            for index in data.indices(split):
+                item = data.source.items[index]
+                answer = said.get(item.key) or Prediction(item.key, "failed", failed.get(item.key, ""))
+                write(replace(answer, values={**answer.values, "target": item.target, "split": split}))
 
 
 def _write_per_class(path: Path, report: ReportData) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -17,7 +18,7 @@ import yaml
 
 import vitrail
 from vitrail import durable
-from vitrail.errors import IntegrityError, UsageError
+from vitrail.errors import IntegrityError, TrainingError, UsageError
 from vitrail.settings import Config, build, flatten
 
 if TYPE_CHECKING:
@@ -128,13 +129,35 @@ def create(name: str, out: Path | None, command: Sequence[str], config: Config) 
     return run
 
 
+def refuse_place(out: Path | None) -> None:
+    """What can be said before any work of where a run would go: UsageError if it is taken, TrainingError if closed.
+
+    Nothing is made here: `create` claims the folder once the run can begin.
+    """
+    if out is not None and os.path.lexists(out):
+        raise _taken(out)
+    wanted = out if out is not None else ROOT / "run"
+    parent = next(folder for folder in Path(os.path.abspath(wanted)).parents if os.path.lexists(folder))
+    doing = f"cannot create {out}" if out is not None else f"cannot create a run folder in {ROOT}"
+    if not parent.is_dir():
+        raise TrainingError(f"{doing}: {parent} is no folder: choose another --out")
+    if not os.access(parent, os.W_OK):
+        raise durable.storage_error(PermissionError(errno.EACCES, ""), doing)
+
+
+def _taken(out: Path) -> UsageError:
+    if out.is_dir():
+        resume = f", or --resume {out}" if (out / "run.json").is_file() else ""
+        return UsageError(f"--out {out} exists already: a run folder is never overwritten; choose another{resume}")
+    return UsageError(f"--out {out} exists already: it is no folder; choose another")
+
+
 def _claim(out: Path) -> Path:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.mkdir()
     except FileExistsError:
-        what = "a run folder is never overwritten" if out.is_dir() else "it is a file"
-        raise UsageError(f"--out {out} exists already: {what}; choose another, or --resume {out}") from None
+        raise _taken(out) from None
     except OSError as error:
         raise durable.storage_error(error, f"cannot create {out}") from None
     return out

@@ -6,10 +6,13 @@ import os
 import statistics
 from collections import Counter
 from dataclasses import dataclass
+from typing import cast
 
 import torch
+from torch import nn
 
-from vitrail.contracts import Source, Task
+from vitrail.assemble import build_model
+from vitrail.contracts import Backbone, Source, Task
 from vitrail.data.audit import Audit, scan
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.split import Split, make_split
@@ -67,13 +70,38 @@ def divide(source: Source, audit: Audit, config: DataConfig, journal: Journal) -
 
 
 def check_early(stated: Stated) -> tuple[Config, str]:
-    """What can be wrong before any image is read: names, types, device. Returns the unfilled config and the device."""
+    """What can be wrong before any image is read: names, types, sizes, device.
+
+    Returns the unfilled config and the device.
+    """
     config = build(stated)
-    if config.model.name != CUSTOM:
-        variant(config.model.name)
     if config.task.name not in list_tasks():
         raise unknown("task", config.task.name, list_tasks())
+    if config.model.name != CUSTOM:
+        _sketch(stated)
     return config, pick_device(config.device)
+
+
+def _sketch(stated: Stated) -> None:
+    """Build the model without memory, open fields filled for data of no kind in particular: its family says what fits.
+
+    Where the image size will come from the data, a stated patch cannot be judged yet and is left out.
+    """
+    name = build(stated).model.name
+    row = variant(name)
+    if "model.image_size" not in stated and name != row.name:
+        stated = {path: value for path, value in stated.items() if path != "model.patch_size"}
+    config = choose(Facts(images=10_000, classes=2, native_size=64, flip=True), row, stated).config
+    preprocessor_of(config)
+    with torch.device("meta"):
+        build_model(config, cast(Task, _Headless()))
+
+
+class _Headless:
+    """A task that puts nothing on the backbone."""
+
+    def head(self, backbone: Backbone, pooling: str) -> nn.Module:
+        return nn.Identity()
 
 
 def make_task(config: Config, data: Data) -> Task:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import nn
 
 from vitrail import durable
@@ -25,7 +26,7 @@ from vitrail.data.split import split_record
 from vitrail.errors import DataError, Interrupted, UsageError, VitrailError
 from vitrail.layers.recompute import recompute
 from vitrail.run import finish
-from vitrail.run.folder import Run, create
+from vitrail.run.folder import Run, create, refuse_place
 from vitrail.run.prepare import (
     Data,
     check_early,
@@ -90,6 +91,7 @@ def start(
 ) -> Run:
     """A new run from stated fields, to its report. `source` and `backbone` stand in for what the fields name."""
     journal = Journal(quiet)
+    refuse_place(out)
     checked, device = check_early(stated)
     source = source or open_source(checked.data)
     for note in getattr(source, "notes", ()):
@@ -109,7 +111,7 @@ def start(
     run = create(name or source.name, out, command, choice.config)
     journal.attach(run.folder)
     journal.say(f"run: {run.folder}")
-    with _recorded(run, journal):
+    with _recorded(run, journal), _threads(choice.config.threads):
         durable.write_file(run.folder / "args.yaml", to_yaml(choice.config))
         write_bad_files(run.folder / "bad_files.csv", audit)
         reasons = [{"field": r.field, "value": r.value, "why": r.why} for r in choice.reasons]
@@ -142,7 +144,7 @@ def resume(
     data = _same_data(run, config, source, journal)
     reasons = tuple(Reason(str(r["field"]), r["value"], str(r["why"])) for r in run.data.get("reasons", ()))
     model = _model(config, make_task(config, data), backbone)
-    with _recorded(run, journal):
+    with _recorded(run, journal), _threads(config.threads):
         run.mark("running", resumed_by=list(command))
         _go(run, config, reasons, data, model, device, journal, again=True)
     return run
@@ -228,6 +230,17 @@ def _go(
     backbone = cast(Backbone, model.backbone) if config.model.name == CUSTOM else None
     artifact = load_artifact(find(run.folder), device, backbone)
     finish.finish(run, config, reasons, data, progress, artifact, device, journal)
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Compute with so many threads, on which the bits depend; 0 leaves torch its own choice."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
