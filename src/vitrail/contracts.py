@@ -135,11 +135,15 @@ class Backbone(Protocol):
 
 @dataclass(frozen=True)
 class Published:
-    """A published figure: ImageNet-1k top-1 as a fraction, at `image_size`, with the source in words."""
+    """A published figure: ImageNet-1k top-1 as a fraction, at `image_size`, with the source in words.
+
+    data: the training sets in order, "1k", "21k -> 1k" or "JFT-3B -> 1k", k for thousand classes of ImageNet.
+    """
 
     accuracy: float
     image_size: int
     source: str
+    data: str = ""
 
 
 @dataclass(frozen=True)
