@@ -38,6 +38,21 @@ def test_convolution_tokens_reach_what_a_convolution_of_ones_sums(h: int, w: int
     torch.testing.assert_close(placed.dense()[0], reached / reached.sum(-1, keepdim=True))
 
 
+@given(SIDES, SIDES, st.integers(1, 4))
+def test_a_grid_padded_to_whole_strides_is_seen_once_everywhere(h: int, w: int, stride: int) -> None:
+    placed = kernel_cells((h, w), stride, stride, ceil=True)
+    assert placed.is_partition()
+    padded = F.pad(torch.eye(h * w).reshape(h * w, 1, h, w), (0, -w % stride, 0, -h % stride))
+    reached = F.conv2d(padded, torch.ones(1, 1, stride, stride), stride=stride).flatten(1).T  # (T, h w)
+    torch.testing.assert_close(placed.dense()[0], reached / reached.sum(-1, keepdim=True))
+
+
+def test_a_side_shorter_than_the_kernel_holds_one_token() -> None:
+    placed = kernel_cells((2, 8), 4, 4)
+    assert placed.cells.shape == (1, 2, 8)
+    assert placed.is_partition()
+
+
 @given(SIDES, SIDES, st.integers(1, 7), st.integers(1, 7))
 def test_pooled_tokens_are_adaptive_average_pooling(h: int, w: int, rows: int, columns: int) -> None:
     placed = pooled_cells((h, w), (rows, columns))

@@ -27,10 +27,14 @@ def window_cells(grid: tuple[int, int], window: tuple[int, int], shift: tuple[in
     return CellMap(grid, cells, (cells >= 0).float())
 
 
-def kernel_cells(grid: tuple[int, int], kernel: int, stride: int, padding: int = 0) -> CellMap:
+def kernel_cells(grid: tuple[int, int], kernel: int, stride: int, padding: int = 0, ceil: bool = False) -> CellMap:
     """Tokens of a square convolution: each stands for the cells under its kernel, in equal parts, those in the padding
-    left out. At kernel = stride remainders at the bottom and right are unseen; at kernel > stride tokens overlap."""
-    rows, columns = (_reach(side, kernel, stride, padding) for side in grid)
+    left out. At kernel = stride remainders at the bottom and right are unseen; at kernel > stride tokens overlap.
+
+    A side shorter than the kernel holds one token. ceil: the grid is padded at the bottom and right until no
+    remainder is left.
+    """
+    rows, columns = (_reach(side, kernel, stride, padding, ceil) for side in grid)
     return _product(grid, rows, columns)
 
 
@@ -46,8 +50,9 @@ def pooled_cells(grid: tuple[int, int], bins: tuple[int, int]) -> CellMap:
     return _product(grid, rows, columns)
 
 
-def _reach(side: int, kernel: int, stride: int, padding: int) -> list[range]:
-    count = (side + 2 * padding - kernel) // stride + 1
+def _reach(side: int, kernel: int, stride: int, padding: int, ceil: bool) -> list[range]:
+    beyond = side + 2 * padding - kernel
+    count = max(1, (-(-beyond // stride) if ceil else beyond // stride) + 1)
     starts = [i * stride - padding for i in range(count)]
     return [range(max(0, start), min(side, start + kernel)) for start in starts]
 
