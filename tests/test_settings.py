@@ -14,6 +14,9 @@ from vitrail.errors import UsageError
 def test_config_survives_yaml() -> None:
     config = settings.build({"data.source": "digits", "model.options.depth": 3, "train.lr": 3e-4})
     assert settings.build(settings.flatten(yaml.safe_load(settings.to_yaml(config)))) == config
+    config = settings.build({"data.source": "digits", "model.options.sr_ratios": [2, 1, 1, 1]})
+    assert config.model.options["sr_ratios"] == (2, 1, 1, 1)
+    assert settings.build(settings.flatten(yaml.safe_load(settings.to_yaml(config)))) == config
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,8 @@ class ModelConfig(Strict):
     image_size: Positive = 224
     patch_size: Positive = 16
     pooling: Literal["cls", "mean", "map"] = "cls"
-    options: dict[str, bool | int | float | str] = {}
-    """Fields of the family's own config, e.g. model.options.depth=6."""
+    options: dict[str, bool | int | float | str | tuple[int, ...]] = {}
+    """Fields of the family's own config, e.g. model.options.depth=6 or model.options.sr_ratios=[2,1,1,1]."""
 
 
 class PreprocessConfig(Strict):
