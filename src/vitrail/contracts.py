@@ -178,18 +178,27 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class MapFile:
+    """A target that is a file beside the image, with a value per pixel: a mask or a map of numbers, not yet read."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
 class Item:
     """One sample of a source, before it is read.
 
     key: stable name, unique in the source: the path relative to its root with "/", or "digits/17".
-    target: as the source says it (class name; for other tasks a number, a list, a path, or a mapping of all truths).
-    split: "train", "val" or "test" where the source dictates it, else None.  group: samples that must stay together.
+    target: as the source says it: a class name, a list of names, a number or a list of them, a MapFile, or an array with
+    a value per pixel (masks integer, maps float).  split: "train", "val" or "test" where the source dictates it, else
+    None.  group: samples that must stay together.  weight: how much the sample counts in the training loss.
     """
 
     key: str
     target: Any
     split: Literal["train", "val", "test"] | None = None
     group: str | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
