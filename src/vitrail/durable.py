@@ -21,6 +21,16 @@ from vitrail.errors import IntegrityError, TrainingError
 MANIFEST = "MANIFEST.json"
 
 
+def cache_folder() -> Path:
+    """Where caches stand: $VITRAIL_CACHE, else $XDG_CACHE_HOME/vitrail, else ~/.cache/vitrail.
+
+    Raises RuntimeError where there is no home.
+    """
+    if stated := os.environ.get("VITRAIL_CACHE"):
+        return Path(stated)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitrail"
+
+
 def digest(path: Path) -> str:
     """blake2b-256 of a file, as hex."""
     with path.open("rb") as file:

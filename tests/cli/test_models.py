@@ -7,6 +7,7 @@ import json
 import pytest
 
 from vitrail.cli.main import main
+from vitrail.models import list_models, variant
 
 Output = pytest.CaptureFixture[str]
 
@@ -14,10 +15,37 @@ Output = pytest.CaptureFixture[str]
 def test_a_row_has_parameters_cost_accuracy_and_its_source(capsys: Output) -> None:
     assert main(["models", "vit_tiny"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["model", "short", "parameters", "GMACs", "pixels", "published"]
-    assert lines[2].split() == ["vit_tiny_patch16_224", "vit_tiny", "5.7", "M", "1.25", "224", "75.5%", "@224", "[1]"]
+    assert lines[0] == "vit"
+    assert lines[1].split() == ["model", "short", "params", "GMACs", "px", "top-1", "trained", "on"]
+    row = ["vit_tiny_patch16_224", "vit_tiny", "5.7", "M", "1.25", "224", "75.5%", "21k", "->", "1k", "[1]"]
+    assert lines[3].split() == row
     assert any(line.strip().startswith("[1] ") for line in lines)
     assert lines[-1] == "Next    vitrail train PHOTOS --model vit_tiny"
+
+
+def test_families_stand_apart_and_the_units_are_said(capsys: Output) -> None:
+    assert main(["models"]) == 0
+    told = capsys.readouterr().out
+    blocks = [block.splitlines() for block in told.split("\n\n")]
+    assert [block[0] for block in blocks if block[1:] and block[1].startswith("model ")] == list(
+        dict.fromkeys(variant(name).family for name in list_models())
+    )
+    words = " ".join(told.split())
+    assert "GMACs (billions of multiply-accumulates of one image" in words
+    assert "with 1000 classes" in words
+
+
+@pytest.mark.parametrize("columns", [100, 80, 50])
+def test_no_line_of_the_tables_leaves_the_terminal(
+    columns: int, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert main(["models"]) == 0
+    tables = capsys.readouterr().out.partition("params (M")[0].splitlines()
+    assert max(map(len, tables)) <= columns
+    for name in list_models():
+        assert sum(name in line.split() for line in tables) == 1
 
 
 def test_a_pattern_chooses_and_json_has_exact_numbers(capsys: Output) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,10 @@ from torch import nn
 import vitrail
 from vitrail.cost.catalogue import CLASSES, catalogue
 from vitrail.cost.count import gmacs, parameters
+from vitrail.layers.block import Mlp
 from vitrail.models import list_models, variant
+
+SMALL = {"outputs": 2, "image_size": 32, "patch_size": 8, "width": 24, "heads": 3, "hidden": 48}
 
 
 def test_a_convolution_and_a_linear_layer_by_hand() -> None:
@@ -20,8 +25,7 @@ def test_a_convolution_and_a_linear_layer_by_hand() -> None:
 
 def test_attention_counts_both_products() -> None:
     """Of two models that differ in one block: 4 T D^2 for the projections, 2 T^2 D for QK^T and AV, 2 T D M."""
-    size = {"outputs": 2, "image_size": 32, "patch_size": 8, "width": 24, "heads": 3, "hidden": 48}
-    one, two = (gmacs(vitrail.create_model("vit_tiny", depth=n, **size), (32, 32)) for n in (1, 2))
+    one, two = (gmacs(vitrail.create_model("vit_tiny", depth=n, **SMALL), (32, 32)) for n in (1, 2))
     t, d, m = 17, 24, 48
     assert (two - one) * 1e9 == pytest.approx(4 * t * d * d + 2 * t * t * d + 2 * t * d * m)
 
@@ -48,3 +52,53 @@ def test_the_catalogue_has_a_row_for_every_model_that_matches() -> None:
         assert row.image_size == variant(row.name).config.size[0]
         assert row.parameters > 384 * CLASSES
         assert row.published == variant(row.name).published
+
+
+def test_blocks_alike_are_counted_once_and_others_by_themselves(monkeypatch) -> None:
+    model = vitrail.create_model("vit_tiny", depth=5, **SMALL)
+    ran, forward = [], Mlp.forward
+    monkeypatch.setattr(Mlp, "forward", lambda self, x: ran.append(self) or forward(self, x))
+    alike = gmacs(model, (32, 32))
+    assert len(ran) == 1
+    t, d, m = 17, 24, 48
+    per_block = 4 * t * d * d + 2 * t * t * d + 2 * t * d * m
+    assert alike * 1e9 == pytest.approx(16 * 3 * 64 * d + 5 * per_block + 2 * d)
+    wider = model.backbone.blocks()[3].mlp
+    wider.fc1, wider.fc2 = nn.Linear(d, 2 * m), nn.Linear(2 * m, d)
+    assert (gmacs(model, (32, 32)) - alike) * 1e9 == pytest.approx(2 * t * d * m)
+    assert len(ran) == 1 + 2
+
+
+# ------------------------------------------------------------------------------------------------- the remembered ones
+
+
+def test_what_was_counted_is_not_counted_again(private_cache, monkeypatch) -> None:
+    first = catalogue("vit_tiny_patch16_*")
+    monkeypatch.setattr("vitrail.cost.catalogue.figures", lambda name: pytest.fail(f"{name} is counted again"))
+    assert catalogue("vit_tiny_patch16_*") == first
+    assert catalogue("vit_tiny_patch16_224") == first[:1]
+
+
+def test_what_other_code_counted_is_counted_again(private_cache, monkeypatch) -> None:
+    first = catalogue("vit_tiny_patch32_224")
+    monkeypatch.setattr("vitrail.cost.catalogue._counted_by", lambda: "other code")
+    monkeypatch.setattr("vitrail.cost.catalogue.figures", lambda name: (1, 2.0))
+    assert catalogue("vit_tiny_patch32_224") != first
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"counted_by": 1}', '{"counted_by": "HERE", "figures": {"vit_tiny_patch32_224": ["a", 1]}}'],
+)
+def test_a_damaged_cache_is_no_cache(private_cache, content: str) -> None:
+    first = catalogue("vit_tiny_patch32_224")
+    written = private_cache / "catalogue.json"
+    written.write_text(content.replace("HERE", json.loads(written.read_text())["counted_by"]))
+    assert catalogue("vit_tiny_patch32_224") == first
+    assert json.loads(written.read_text())["figures"] == {"vit_tiny_patch32_224": [first[0].parameters, first[0].gmacs]}
+
+
+def test_without_a_place_for_the_cache_the_figures_are_counted_all_the_same(tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VITRAIL_CACHE", str(tmp_path / "file"))
+    assert len(catalogue("vit_tiny_patch32_224")) == 1

@@ -15,17 +15,19 @@ from vitrail.cli.layout import terminal_width
 COUNTER_SECONDS = 0.2
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = ()) -> str:
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = (), wide: bool = False
+) -> str:
     """Aligned columns, `numbers` to the right; one record under another where the terminal is too narrow.
 
-    Without a terminal the lines are as long as they need to be.
+    Without a terminal, or with `wide`, the lines are as long as they need to be.
     """
     from rich.cells import cell_len
 
     if not rows:
         return ""
     widths = [max(cell_len(row[i]) for row in [headers, *rows]) for i in range(len(headers))]
-    if sys.stdout.isatty() and sum(widths) + 2 * (len(widths) - 1) > terminal_width():
+    if not wide and sys.stdout.isatty() and sum(widths) + 2 * (len(widths) - 1) > terminal_width():
         label = max(cell_len(header) for header in headers)
         pairs = [[(header, cell) for header, cell in zip(headers, row, strict=True) if cell] for row in rows]
         return "\n\n".join("\n".join(f"{header.ljust(label)}  {cell}" for header, cell in pair) for pair in pairs)

@@ -117,7 +117,7 @@ def _bf16(device: str) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    from vitrail.data.scan_cache import cache_folder
+    from vitrail.durable import cache_folder
 
     folder = cache_folder()
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())

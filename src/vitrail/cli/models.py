@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from vitrail.cli.console import table
+from vitrail.cli.console import Counter, table
 from vitrail.cli.layout import paragraph, terminal_width
 from vitrail.cli.options import Call, Operands, Options
 from vitrail.cli.verb import Outcome, Verb, command
@@ -28,39 +31,79 @@ def models(call: Call[ModelsOptions]) -> Outcome:
     pattern = call.operands[0] if call.operands else "*"
     short = short_names()
     pattern = short.get(pattern, pattern)
-    rows = catalogue(pattern)
+    counter = Counter("counting models", shown=not call.options.json)
+    try:
+        rows = catalogue(pattern, counter)
+    finally:
+        counter.close()
     if not rows:
         raise unknown("model", pattern, [*list_models(), *short])
+    full = {long: name for name, long in short.items() if name != long}
     if not call.options.json:
-        _show(rows, {full: name for name, full in short.items()})
-    full = {long: name for name, long in short.items()}
-    handy = next((full[row.name] for row in rows if row.name in full), rows[0].name)
+        _show(rows, full)
+    matching = [full.get(row.name, row.name) for row in rows]
+    handy = DEFAULT if DEFAULT in matching else matching[0]
     return Outcome(
-        result={"models": [asdict(row) for row in rows]},
+        result={"models": [{**asdict(row), "short": full.get(row.name)} for row in rows]},
         next=[command("train", "PHOTOS", "--model", handy)],
     )
 
 
-def _show(rows: list[CatalogueRow], short: dict[str, str]) -> None:
-    """The table, and under it what its numbers are and which source each accuracy is from."""
-    sources = list(dict.fromkeys(figure.source for row in rows for figure in row.published))
-    cells = []
-    for row in rows:
-        best = max(row.published, key=lambda figure: figure.accuracy, default=None)
-        accuracy = f"{best.accuracy:.1%} @{best.image_size} [{sources.index(best.source) + 1}]" if best else ""
-        cells.append(
-            [row.name, short.get(row.name, ""), f"{row.parameters / 1e6:.1f} M", f"{row.gmacs:.2f}",
-             str(row.image_size), accuracy]
-        )  # fmt: skip
-    headers = ["model", "short", "parameters", "GMACs", "pixels", "published"]
-    print(table(headers, cells, numbers=headers[2:5]))
+DEFAULT = "vit_tiny"
+"""The model that is trained when none is named, and so the one offered first."""
+
+HEADERS = ("model", "short", "params", "GMACs", "px", "top-1", "trained on", "")
+NUMBERS = ("params", "GMACs", "px", "top-1")
+
+
+def _show(rows: list[CatalogueRow], short: Mapping[str, str]) -> None:
+    """A table for each family, and under them what the numbers are and which source each accuracy is from."""
+    sources: list[str] = []
+    for family, members in itertools.groupby(rows, lambda row: row.family):
+        print(f"{family}\n{_family([_cells(row, short, sources) for row in members])}\n")
     width = terminal_width()
-    counted = "Parameters and GMACs (multiply-accumulates of one image) are counted here, with 1000 classes."
-    print(f"\n{paragraph(counted, width)}")
+    counted = (
+        "params (M: millions, B: billions) and GMACs (billions of multiply-accumulates of one image, which most papers"
+        " call FLOPs) are counted here, with 1000 classes; px: side of the image."
+    )
+    print(paragraph(counted, width))
     if sources:
-        print(paragraph("Published: best ImageNet-1k top-1, at that image size, from", width))
+        best = "top-1: best published accuracy on ImageNet-1k; trained on: the data sets in order, 1k is ImageNet-1k;"
+        print(paragraph(f"{best} from", width))
         for number, source in enumerate(sources, start=1):
-            print(f"  [{number}] {source}")
+            print(paragraph(f"[{number}] {source}", width, "  "))
+
+
+def _cells(row: CatalogueRow, short: Mapping[str, str], sources: list[str]) -> list[str]:
+    """A row's texts, in the order of HEADERS. sources: those met so far, to which this row's is added."""
+    millions = row.parameters / 1e6
+    size = f"{millions / 1e3:.2f} B" if millions >= 1e4 else f"{millions:.1f} M"
+    cells = [row.name, short.get(row.name, ""), size, f"{row.gmacs:.2f}", str(row.image_size)]
+    best = max(row.published, key=lambda figure: figure.accuracy, default=None)
+    if best is None:
+        return [*cells, "", "", ""]
+    if best.source not in sources:
+        sources.append(best.source)
+    elsewhere = f" @{best.image_size}" if best.image_size != row.image_size else ""
+    return [*cells, f"{best.accuracy:.1%}{elsewhere}", best.data, f"[{sources.index(best.source) + 1}]"]
+
+
+def _family(cells: list[list[str]]) -> str:
+    """One line a model where that fits, else without the short names, else two lines, else one figure a line."""
+    whole = table(HEADERS, cells, numbers=NUMBERS, wide=True)
+    if not sys.stdout.isatty() or _fits(whole):
+        return whole
+    shorter = table((HEADERS[0], *HEADERS[2:]), [[row[0], *row[2:]] for row in cells], numbers=NUMBERS, wide=True)
+    if _fits(shorter):
+        return shorter
+    figures = table(HEADERS[2:], [row[2:] for row in cells], numbers=NUMBERS, wide=True).splitlines()
+    under = [line for row, figure in zip(cells, figures[2:], strict=True) for line in (row[0], f"  {figure}")]
+    pair = "\n".join([f"  {figures[0]}", f"  {figures[1]}", *under])
+    return pair if _fits(pair) else table(HEADERS, cells)  # one record under another
+
+
+def _fits(text: str) -> bool:
+    return max(map(len, text.splitlines())) <= terminal_width()
 
 
 MODELS = Verb(
@@ -70,5 +113,5 @@ MODELS = Verb(
     operands=Operands("[PATTERN]", 0, 1),
     meanings={"PATTERN": "which of them, such as 'vit_base*' (quoted, or the shell will read it)"},
     function=models,
-    examples=["vitrail models", "vitrail models 'vit_small*'", "vitrail models --json"],
+    examples=["vitrail models", "vitrail models 'swin*'", "vitrail models --json"],
 )

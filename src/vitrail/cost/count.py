@@ -8,13 +8,20 @@ is 2 FLOPs.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.flop_counter import FlopCounterMode
+
+from vitrail.contracts import Backbone
+
+PLAIN = (bool, int, float, str, tuple, type(None))
+"""Attributes that tell blocks apart; tensors do so by their shapes."""
 
 
 def parameters(model: nn.Module) -> int:
@@ -23,12 +30,65 @@ def parameters(model: nn.Module) -> int:
 
 
 def gmacs(model: nn.Module, image_size: tuple[int, int], channels: int = 3) -> float:
-    """Giga multiply-accumulates of one forward pass on one image of (H, W). The model is not touched."""
+    """Giga multiply-accumulates of one forward pass on one image of (H, W). The model is not touched.
+
+    Blocks of a backbone that are alike, and are given inputs alike, are counted once and taken as often as they are.
+    """
     with _on_meta(model) as shadow, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         counter = FlopCounterMode(display=False)
+        alike = _Alike(counter)
+        backbones = [module for module in shadow.modules() if isinstance(module, Backbone)]
+        for block in {block for backbone in backbones for block in backbone.blocks()}:
+            block.forward = alike.once(block)
         with counter:
             shadow(torch.empty(1, channels, *image_size, device="meta"))
-    return counter.get_total_flops() / 2e9
+    return (counter.get_total_flops() + alike.spared) / 2e9
+
+
+class _Alike:
+    """Runs one block of each kind, and answers for the others with its shapes and its count."""
+
+    def __init__(self, counter: FlopCounterMode) -> None:
+        self.counter = counter
+        self.spared = 0
+        """FLOPs of blocks that did not run."""
+        self._known: dict[Hashable, tuple[Any, int]] = {}
+
+    def once(self, block: nn.Module) -> Callable[..., Any]:
+        """A forward for `block` that runs only where no block alike has met inputs alike."""
+        kind, forward = _kind(block), block.forward
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            leaves, structure = tree_flatten((args, kwargs))
+            key = (kind, str(structure), *(_told(leaf) for leaf in leaves))
+            if key in self._known:
+                shapes, flops = self._known[key]
+                self.spared += flops
+                return tree_map(_fresh, shapes)
+            before = self.counter.get_total_flops()
+            out = forward(*args, **kwargs)
+            self._known[key] = tree_map(_fresh, out), self.counter.get_total_flops() - before
+            return out
+
+        return counted
+
+
+def _kind(block: nn.Module) -> Hashable:
+    """Equal for blocks of the same modules, settings and shapes."""
+    parts = []
+    for name, module in block.named_modules():
+        settings = tuple(sorted((k, repr(v)) for k, v in vars(module).items() if isinstance(v, PLAIN)))
+        tensors = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        parts.append((name, type(module), settings, tuple((key, tuple(tensor.shape)) for key, tensor in tensors)))
+    return tuple(parts)
+
+
+def _told(leaf: Any) -> Hashable:
+    return (tuple(leaf.shape), leaf.dtype) if isinstance(leaf, Tensor) else repr(leaf)
+
+
+def _fresh(leaf: Any) -> Any:
+    return torch.empty_like(leaf) if isinstance(leaf, Tensor) else leaf
 
 
 @contextmanager

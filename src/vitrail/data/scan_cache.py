@@ -19,19 +19,13 @@ from typing import Any
 from vitrail import durable
 from vitrail.data.facts import Facts
 from vitrail.data.scan_worker import Limits
+from vitrail.durable import cache_folder
 
 VERSION = 1
 """To be raised with every change of what `image` or `facts` say of the same bytes."""
 
 Stamp = tuple[int, int]
 """Size in bytes and time of change in nanoseconds."""
-
-
-def cache_folder() -> Path:
-    """Where caches stand, by the environment."""
-    if stated := os.environ.get("VITRAIL_CACHE"):
-        return Path(stated)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitrail"
 
 
 def stamp(path: Path) -> Stamp | None:
