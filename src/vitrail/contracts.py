@@ -189,9 +189,9 @@ class Item:
     """One sample of a source, before it is read.
 
     key: stable name, unique in the source: the path relative to its root with "/", or "digits/17".
-    target: as the source says it: a class name, a list of names, a number or a list of them, a MapFile, or an array with
-    a value per pixel (masks integer, maps float).  split: "train", "val" or "test" where the source dictates it, else
-    None.  group: samples that must stay together.  weight: how much the sample counts in the training loss.
+    target: as the source says it: a class name, a list of names, a number or a list of them, a MapFile, or an array
+    with a value per pixel (masks integer, maps float).  split: "train", "val" or "test" where the source dictates it,
+    else None.  group: samples that must stay together.  weight: how much the sample counts in the training loss.
     """
 
     key: str
@@ -241,8 +241,15 @@ class FileSource(Source, Protocol):
 class Targets(Protocol):
     """The part of a task that data needs: how a target is read, and how read targets are stacked."""
 
+    dense: bool
+    """Whether a target has a value per pixel: it then goes through every geometric step together with its image."""
+
     def encode(self, target: Any) -> Any:
-        """A source's target -> what `collate` stacks; raises DataError on a target that cannot be used."""
+        """A source's target -> what `collate` stacks; raises DataError on a target that cannot be used.
+
+        A dense one is read here, to an array (..., h, w) of the image's own size; what `collate` gets is that array
+        after the geometry, (..., H, W). BadImage where its file cannot be used.
+        """
 
     def collate(self, encoded: Sequence[Any]) -> Tensor:
         """Encoded targets of a batch -> one tensor, first dimension B."""
@@ -318,6 +325,10 @@ class Prediction:
         return float(self.values["confidence"])
 
 
+Spread = Callable[[Floats], Floats]
+"""A map (H, W) over the model's pixels -> (height, width) over an image's own, NaN outside of what the model saw."""
+
+
 class Meter(Protocol):
     """Accumulates a metric set over batches."""
 
@@ -339,6 +350,12 @@ class Task(Targets, Protocol):
     """Y: the width of the model's output."""
     columns: tuple[str, ...]
     """The task's columns in predictions.csv, after path, status, reason."""
+    truths: tuple[str, ...]
+    """The columns of what is true, where it is known: they stand before `columns`, or after them for classes."""
+    mixes: bool
+    """Whether mixed images (mixup, CutMix) have a loss."""
+    pooling: str | None
+    """The pooling that suits the task better than the model's own, or None."""
 
     def head(self, backbone: Backbone, pooling: str) -> nn.Module:
         """A fresh head: Features -> outputs (B, Y)."""
@@ -349,8 +366,19 @@ class Task(Targets, Protocol):
     def meter(self) -> Meter:
         """A fresh, empty meter."""
 
-    def decode(self, outputs: np.ndarray[Any, Any], sources: Sequence[str]) -> list[Prediction]:
-        """Raw outputs (B, Y) of any engine -> one Prediction each. NumPy only: no torch is loaded."""
+    def decode(
+        self, outputs: np.ndarray[Any, Any], sources: Sequence[str], spread: Sequence[Spread] | None = None
+    ) -> list[Prediction]:
+        """Raw outputs (B, Y) of any engine, (B, Y, H, W) of dense tasks, -> one Prediction each. NumPy only.
+
+        spread: how each image's map goes back to the image's own size; without it maps stay in the model's pixels.
+        """
+
+    def truth(self, target: Any) -> dict[str, Any]:
+        """A source's target as values for the columns `truths`."""
+
+    def tuned(self, outputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> Task:
+        """The task with what is chosen on validation outputs (thresholds); itself where nothing is."""
 
     def state(self) -> dict[str, Any]:
         """What labels.json holds; `tasks.restore(state)` gives an equal task back."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vitrail.contracts import Backbone, Meter, Mixing, Prediction
+from vitrail.contracts import Backbone, Meter, Mixing, Prediction, Spread, Task
 from vitrail.errors import DataError, nearest
 from vitrail.settings import TaskConfig
 
@@ -30,10 +30,14 @@ class Classify:
     training loss, or None.
     """
 
-    name = "classify"
-    headline = "accuracy"
-    maximise = True
-    columns = ("label", "confidence")
+    name: str = "classify"
+    headline: str = "accuracy"
+    maximise: bool = True
+    columns: tuple[str, ...] = ("label", "confidence")
+    truths: tuple[str, ...] = ("target",)
+    dense: bool = False
+    mixes: bool = True
+    pooling: str | None = None
 
     def __init__(self, labels: Sequence[str], smoothing: float = 0.0, weights: Sequence[float] | None = None) -> None:
         self.labels = tuple(labels)
@@ -99,7 +103,9 @@ class Classify:
 
     # -------------------------------------------------------------------------------------------------------- answers
 
-    def decode(self, outputs: np.ndarray[Any, Any], sources: Sequence[str]) -> list[Prediction]:
+    def decode(
+        self, outputs: np.ndarray[Any, Any], sources: Sequence[str], spread: Sequence[Spread] | None = None
+    ) -> list[Prediction]:
         """Logits (B, Y) -> label and confidence; the softmax stands in `arrays["probabilities"]`."""
         made = []
         for source, row in zip(sources, probabilities(outputs), strict=True):
@@ -107,6 +113,14 @@ class Classify:
             values = {"label": self.labels[best], "confidence": float(row[best])}
             made.append(Prediction(source, values=values, arrays={"probabilities": row}))
         return made
+
+    def truth(self, target: Any) -> dict[str, Any]:
+        """The class by name."""
+        return {"target": str(target)}
+
+    def tuned(self, outputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> Task:
+        """Itself: the largest output needs no threshold."""
+        return self
 
     def state(self) -> dict[str, Any]:
         """What labels.json holds."""
