@@ -67,7 +67,7 @@ def variant(name: str) -> Variant:
     short = short_names()
     row = _catalogue().get(short.get(name, name))
     if row is None:
-        raise unknown("model", name, [*_catalogue(), *short])
+        raise unknown("model", name, dict.fromkeys([*_catalogue(), *short]))
     return row
 
 

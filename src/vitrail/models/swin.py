@@ -105,38 +105,39 @@ SIZES = {
 RESOLUTIONS = ((224, 7), (384, 12))
 """Pixels and window: section 4.1."""
 
-PUBLISHED: Mapping[str, Mapping[str, float]] = {
-    "ImageNet-1k, microsoft/Swin-Transformer README": {
+PUBLISHED: Mapping[tuple[str, str], Mapping[str, float]] = {
+    ("1k", "microsoft/Swin-Transformer README"): {
         "swin_tiny_patch4_window7_224": 0.812, "swin_small_patch4_window7_224": 0.832,
         "swin_base_patch4_window7_224": 0.835, "swin_base_patch4_window12_384": 0.845,
     },
-    "ImageNet-1k, timm results-imagenet.csv": {
+    ("1k", "timm results-imagenet.csv"): {
         "swin_tiny_patch4_window7_224": 0.81388, "swin_small_patch4_window7_224": 0.83228,
         "swin_base_patch4_window7_224": 0.83604, "swin_base_patch4_window12_384": 0.84478,
     },
-    "ImageNet-1k, torchvision IMAGENET1K_V1": {
+    ("1k", "torchvision IMAGENET1K_V1"): {
         "swin_tiny_patch4_window7_224": 0.81474, "swin_small_patch4_window7_224": 0.83196,
         "swin_base_patch4_window7_224": 0.83582,
     },
-    "ImageNet-22k then 1k, microsoft/Swin-Transformer README": {
+    ("22k -> 1k", "microsoft/Swin-Transformer README"): {
         "swin_tiny_patch4_window7_224": 0.809, "swin_small_patch4_window7_224": 0.832,
         "swin_base_patch4_window7_224": 0.852, "swin_large_patch4_window7_224": 0.863,
         "swin_base_patch4_window12_384": 0.864, "swin_large_patch4_window12_384": 0.873,
     },
-    "ImageNet-22k then 1k, timm results-imagenet.csv": {
+    ("22k -> 1k", "timm results-imagenet.csv"): {
         "swin_small_patch4_window7_224": 0.83330, "swin_base_patch4_window7_224": 0.85276,
         "swin_large_patch4_window7_224": 0.86320, "swin_base_patch4_window12_384": 0.86442,
         "swin_large_patch4_window12_384": 0.87142,
     },
 }  # fmt: skip
-"""Where a figure was read -> model -> ImageNet-1k top-1."""
+"""Training sets and where a figure was read -> model -> ImageNet-1k top-1."""
 
 
 def _variants() -> Iterator[Variant]:
     for size, numbers in SIZES.items():
         for image, window in RESOLUTIONS:
             name = f"swin_{size}_patch4_window{window}_{image}"
-            published = tuple(Published(top1[name], image, where) for where, top1 in PUBLISHED.items() if name in top1)
+            read = ((top1[name], data, where) for (data, where), top1 in PUBLISHED.items() if name in top1)
+            published = tuple(Published(top1, image, where, data) for top1, data, where in read)
             config = SwinConfig.model_validate({**numbers, "window": window, "image_size": image})
             source = f"Swin, section 3.3 (Swin-{size[0].upper()})"
             crop = (

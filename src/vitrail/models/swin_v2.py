@@ -199,24 +199,24 @@ ROWS: Mapping[str, tuple[tuple[str, ...], dict[str, object]]] = {
 }
 """End of the name -> sizes it exists in, and what it sets: the official configs/swinv2."""
 
-PUBLISHED: Mapping[str, Mapping[str, float]] = {
-    "ImageNet-1k, microsoft/Swin-Transformer README": {
+PUBLISHED: Mapping[tuple[str, str], Mapping[str, float]] = {
+    ("1k", "microsoft/Swin-Transformer README"): {
         "swinv2_tiny_window8_256": 0.818, "swinv2_tiny_window16_256": 0.828, "swinv2_small_window8_256": 0.837,
         "swinv2_small_window16_256": 0.841, "swinv2_base_window8_256": 0.842, "swinv2_base_window16_256": 0.846,
     },
-    "ImageNet-1k, timm results-imagenet.csv": {
+    ("1k", "timm results-imagenet.csv"): {
         "swinv2_small_window8_256": 0.83844, "swinv2_small_window16_256": 0.84216, "swinv2_base_window8_256": 0.84246,
         "swinv2_base_window16_256": 0.84608,
     },
-    "ImageNet-1k, torchvision IMAGENET1K_V1": {
+    ("1k", "torchvision IMAGENET1K_V1"): {
         "swinv2_tiny_window8_256": 0.82072, "swinv2_small_window8_256": 0.83712, "swinv2_base_window8_256": 0.84112,
     },
-    "ImageNet-22k then 1k, microsoft/Swin-Transformer README": {
+    ("22k -> 1k", "microsoft/Swin-Transformer README"): {
         "swinv2_base_window12to16_192to256": 0.862, "swinv2_base_window12to24_192to384": 0.871,
         "swinv2_large_window12to16_192to256": 0.869, "swinv2_large_window12to24_192to384": 0.876,
     },
 }  # fmt: skip
-"""Where a figure was read -> model -> ImageNet-1k top-1."""
+"""Training sets and where a figure was read -> model -> ImageNet-1k top-1."""
 
 
 def _variants() -> Iterator[Variant]:
@@ -226,8 +226,8 @@ def _variants() -> Iterator[Variant]:
                 name = f"swinv2_{size}_{ending}"
                 config = SwinV2Config.model_validate({**numbers, **sets})
                 image = config.size[0]
-                top1s = {where: top1[name] for where, top1 in PUBLISHED.items() if name in top1}
-                published = tuple(Published(top1, image, where) for where, top1 in top1s.items())
+                read = ((top1[name], data, where) for (data, where), top1 in PUBLISHED.items() if name in top1)
+                published = tuple(Published(top1, image, where, data) for top1, data, where in read)
                 source = f"Swin V2, section 3.5 (SwinV2-{size[0].upper()})"
                 crop = 1.0 if image == 384 else 0.9  # as timm evaluates them
                 yield Variant(name, "swin_v2", config, source, fit, published, "imagenet", crop)
