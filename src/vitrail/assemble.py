@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.contracts import Backbone, Features, Task
-from vitrail.errors import IntegrityError, UsageError, unknown
+from vitrail.errors import IntegrityError, UsageError
 from vitrail.layers.initialise import fill_buffers, initialise
 from vitrail.models import build_backbone, configure
 from vitrail.settings import Config
-from vitrail.tasks import create_task, list_tasks
+from vitrail.tasks import numbered_task
 
 OWN_FIELDS: Mapping[str, str] = {
     "image_size": "model.image_size",
@@ -70,7 +70,7 @@ def create_model(
     given = {"image_size": image_size, "patch_size": patch_size, "pooling": pooling}
     stated = {key: value for key, value in given.items() if value is not None}
     if isinstance(task, str):
-        task = _numbered(task, outputs)
+        task = numbered_task(task, outputs)
     return _assemble(name, task, {**stated, "in_channels": in_channels, "drop_path": drop_path, **options}, seed)
 
 
@@ -124,6 +124,8 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
 
 
 def _assemble(name: str, task: Task, stated: Mapping[str, Any], seed: int) -> VisionModel:
+    if task.pooling and "pooling" not in stated:
+        stated = {**stated, "pooling": task.pooling}
     config = configure(name, **stated)
     target = torch.get_default_device()
     with torch.device("meta"):  # nothing is drawn or allocated before `initialise` does it
@@ -132,15 +134,6 @@ def _assemble(name: str, task: Task, stated: Mapping[str, Any], seed: int) -> Vi
         model.to_empty(device=target)
         initialise(model, seed)
     return model
-
-
-def _numbered(task: str, outputs: int) -> Task:
-    if task not in list_tasks():
-        raise unknown("task", task, list_tasks())
-    if outputs < 2:
-        raise UsageError(f"a classifier needs at least two outputs, not {outputs}")
-    digits = len(str(outputs - 1))
-    return create_task(task, [f"{i:0{digits}d}" for i in range(outputs)])
 
 
 def _some(names: Sequence[str]) -> str:

@@ -91,6 +91,8 @@ class TaskConfig(Strict):
     """The target and its loss."""
 
     name: str = "classify"
+    loss: str = "auto"
+    """One of the task's own losses; auto is its first choice."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     class_weights: Literal["none", "balanced"] = "none"
 

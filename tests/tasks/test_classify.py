@@ -169,3 +169,18 @@ def test_decoding_loads_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_binary_training_gives_a_mixed_image_both_its_classes_fully() -> None:
+    logits, targets = torch.randn(2, 3), torch.tensor([0, 2])
+    mixing = Mixing(torch.tensor([1, 0]), torch.tensor([0.7, 1.0]))
+    task = create_task("classify", list(LABELS), TaskConfig(loss="bce"))
+    wanted = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    expected = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(1)
+    torch.testing.assert_close(task.loss(logits, targets, mixing, train=True), expected)
+    torch.testing.assert_close(task.loss(logits, targets), F.cross_entropy(logits, targets, reduction="none"))
+
+
+def test_a_loss_of_another_task_is_refused() -> None:
+    with pytest.raises(UsageError, match="cross_entropy, bce"):
+        create_task("classify", list(LABELS), TaskConfig(loss="huber"))

@@ -1,13 +1,14 @@
 """One file is one task: its head, loss, metrics, and how a target is read and a prediction decoded.
 
-A task's module offers NAME, `fit(targets, config)` (a task for these training targets) and `restore(state)`.
+A task's module offers `fit(targets, config, named)` (a task for these training targets), `numbered(outputs)` (one whose
+outputs have numbers for names) and `restore(state)`.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -27,9 +28,18 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def create_task(name: str, targets: Iterable[Any], config: TaskConfig | None = None) -> Task:
-    """A task fitted to the training targets as the source says them (classify: class names, with repeats)."""
-    task: Task = _module(name).fit(targets, config or TaskConfig(name=name))
+def create_task(name: str, targets: Iterable[Any], config: TaskConfig | None = None, named: Sequence[str] = ()) -> Task:
+    """A task fitted to the training targets as the source says them (classify: class names, with repeats).
+
+    named: what the source calls the targets, such as the headers of a table's columns.
+    """
+    task: Task = _module(name).fit(targets, config or TaskConfig(name=name), named)
+    return task
+
+
+def numbered_task(name: str, outputs: int) -> Task:
+    """A task of `outputs` outputs that have numbers for names, for a model that is not trained here."""
+    task: Task = _module(name).numbered(outputs)
     return task
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitrail.contracts import Backbone, Meter, Mixing, Prediction, Spread, Task
-from vitrail.errors import DataError, nearest
+from vitrail.errors import DataError, UsageError, nearest
 from vitrail.settings import TaskConfig
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class Classify:
     """The task `classify`: labels by name, cross-entropy, accuracy.
 
     labels: class names in the order of the outputs.  smoothing in [0, 1).  weights: a factor per class on its samples'
-    training loss, or None.
+    training loss, or None.  binary: train each output by itself, by binary cross-entropy summed over the classes, as
+    DeiT III and "ResNet strikes back" (arXiv 2110.00476) do; a mixed image then fully has both its classes.
     """
 
     name: str = "classify"
@@ -39,11 +40,15 @@ class Classify:
     mixes: bool = True
     pooling: str | None = None
 
-    def __init__(self, labels: Sequence[str], smoothing: float = 0.0, weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, labels: Sequence[str], smoothing: float = 0.0, weights: Sequence[float] | None = None,
+        binary: bool = False,
+    ) -> None:  # fmt: skip
         self.labels = tuple(labels)
         self.outputs = len(self.labels)
         self.smoothing = smoothing
         self.weights = None if weights is None else tuple(weights)
+        self.binary = binary
         self._index = {label: i for i, label in enumerate(self.labels)}
         if len(self._index) != len(self.labels):
             raise DataError(f"a class name stands twice: {Counter(self.labels).most_common(1)[0][0]!r}")
@@ -78,6 +83,8 @@ class Classify:
 
         A mixed image has two targets, each counted by its share. Smoothing and class weights apply only with `train`.
         """
+        if self.binary and train:
+            return self._each_by_itself(outputs, targets, mixing)
         own = self._cross_entropy(outputs, targets, train)
         if mixing is None:
             return own
@@ -93,6 +100,17 @@ class Classify:
         if train and self.weights is not None:
             loss = loss * loss.new_tensor(self.weights)[targets]
         return loss
+
+    def _each_by_itself(self, outputs: Tensor, targets: Tensor, mixing: Mixing | None) -> Tensor:
+        import torch.nn.functional as F
+
+        wanted = F.one_hot(targets, self.outputs).float()
+        if mixing is not None:
+            partly = (mixing.share < 1)[:, None].to(wanted.device)
+            wanted = wanted.maximum(wanted[mixing.partners] * partly)
+        wanted = wanted * (1 - self.smoothing) + self.smoothing / self.outputs
+        loss = F.binary_cross_entropy_with_logits(outputs.float(), wanted, reduction="none").sum(dim=1)
+        return loss if self.weights is None else loss * loss.new_tensor(self.weights)[targets]
 
     def meter(self) -> Meter:
         """accuracy, accuracy_top5 (from 6 classes on), f1_macro, auroc (each class against the rest), ece.
@@ -135,17 +153,26 @@ def probabilities(outputs: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.
     return shares
 
 
-def fit(targets: Iterable[Any], config: TaskConfig) -> Classify:
+def fit(targets: Iterable[Any], config: TaskConfig, named: Sequence[str] = ()) -> Classify:
     """The task for these training targets: their names sorted, and weights if the config balances classes.
 
     Balanced weights are n / (Y * n_class), whose mean over the samples is 1.
     """
+    if config.loss not in ("auto", "cross_entropy", "bce"):
+        raise UsageError(f"task.loss {config.loss}: classify has cross_entropy, bce")
     counts = Counter(str(target) for target in targets)
     labels = sorted(counts)
     weights = None
     if config.class_weights == "balanced":
         weights = [counts.total() / (len(labels) * counts[label]) for label in labels]
-    return Classify(labels, config.label_smoothing, weights)
+    return Classify(labels, config.label_smoothing, weights, binary=config.loss == "bce")
+
+
+def numbered(outputs: int) -> Classify:
+    """The task with classes "0", "1", ...; UsageError for fewer than two."""
+    if outputs < 2:
+        raise UsageError(f"a classifier needs at least two outputs, not {outputs}")
+    return Classify([f"{i:0{len(str(outputs - 1))}d}" for i in range(outputs)])
 
 
 def restore(state: Mapping[str, Any]) -> Classify:
