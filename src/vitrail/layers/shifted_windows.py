@@ -254,17 +254,18 @@ def fit(config: ShiftedWindowConfig, image_size: int) -> Fit:
     wanted = max(first / 8, WINDOWS[0])
     dividing = [w for w in WINDOWS if all(g <= w or g % w == 0 for g in grids)]
     if config.window in dividing and first >= 4 * config.window:
-        window, why = config.window, "the model's own"
+        window, why = config.window, "the model's own, which divides them"
     elif dividing:
-        window, why = min(dividing, key=lambda w: abs(w - wanted)), "the nearest to an eighth of the first"
+        window = min(dividing, key=lambda w: abs(w - wanted))
+        why = "of those that divide them the nearest to an eighth of the first"
     else:
-        window, why = min(WINDOWS, key=lambda w: (_padding(grids, w), abs(w - wanted))), "it pads them least"
-    told = ", ".join(map(str, grids))
-    cut = f"window {window} for grids of {told}: {why}" + (" that divides them" if dividing else ", none divides them")
+        window = min(WINDOWS, key=lambda w: (_padding(grids, w), abs(w - wanted)))
+        why = "none divides them all, and it pads them least"
     least = "the largest patch that leaves" if first >= LEAST else "no patch leaves"
     return Fit(
         {"patch_size": patch, "window": window},
-        f"{image_size}/{patch} = {first} cells a side, {least} {LEAST}; {cut}",
+        f"{image_size}/{patch} = {first} cells a side, {least} {LEAST};"
+        f" window {window} for grids of {', '.join(map(str, grids))}: {why}",
     )
 
 
