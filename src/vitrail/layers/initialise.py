@@ -27,6 +27,22 @@ class Initialised(Protocol):
         """Own parameter name -> draw."""
 
 
+@runtime_checkable
+class Container(Protocol):
+    """A module that says how those inside it begin that cannot say so themselves: modules of a library."""
+
+    def initialisers_of(self, module: nn.Module) -> Mapping[str, Draw]:
+        """Own parameter name -> draw; none for a module that begins as its kind does."""
+
+
+@runtime_checkable
+class Beginning(Protocol):
+    """A module that gives everything inside it its first values by itself."""
+
+    def begin(self, seed: int) -> None:
+        """Give each parameter and buffer inside its first value, a function of the seed alone."""
+
+
 def truncated_normal(std: float) -> Draw:
     """Normal(0, std) cut at +-2, as in ViT, DeiT, Swin and PVT."""
     return lambda t, g: nn.init.trunc_normal_(t, std=std, generator=g)
@@ -64,8 +80,21 @@ def initialise(model: nn.Module, seed: int, prefix: str = "") -> None:
     What is on the meta device is left there.
     """
     fill_buffers(model)
+    around: dict[str, Container | None] = {}  # path -> the nearest container that the module is or stands in
+    begun: list[str] = []
     for path, module in model.named_modules():
-        draws = module.initialisers() if isinstance(module, Initialised) else _defaults(module)
+        container = around.get(path.rpartition(".")[0]) if path else None
+        around[path] = module if isinstance(module, Container) else container
+        if any(not whole or path.startswith(f"{whole}.") for whole in begun):
+            continue
+        if isinstance(module, Beginning):
+            module.begin(seed)
+            begun.append(path)
+            continue
+        if isinstance(module, Initialised):
+            draws = module.initialisers()
+        else:
+            draws = (container and container.initialisers_of(module)) or _defaults(module)
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.is_meta:
                 continue
@@ -93,6 +122,6 @@ def _defaults(module: nn.Module) -> Mapping[str, Draw]:
     if isinstance(module, nn.Conv2d):
         draw = fan_in_uniform(module.weight[0].numel())
         return {"weight": draw, "bias": draw}
-    if isinstance(module, (nn.LayerNorm, nn.BatchNorm2d)):
+    if isinstance(module, (nn.LayerNorm, nn.BatchNorm2d, nn.GroupNorm)):
         return {"weight": constant(1.0), "bias": constant(0.0)}
     return {}
