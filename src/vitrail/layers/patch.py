@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.errors import UsageError
@@ -34,6 +36,21 @@ class PatchEmbed(nn.Module):
                 f" use {' or '.join(fitting)}, or another patch size"
             )
         return height // self.patch, width // self.patch
+
+
+def resize_kernel(kernel: Tensor, side: tuple[int, int]) -> Tensor:
+    """A patch kernel (D, C, p, q) for patches of another (rows, columns), so that resized patches give the same tokens.
+
+    If B resizes a patch, bicubic and anti-aliased, the new kernel is the least-squares solution of B^T w' = w: FlexiViT's
+    PI-resize (arXiv 2212.08013, equation 5). Exact where patches grow; computed in float64.
+    """
+    if tuple(kernel.shape[2:]) == tuple(side):
+        return kernel
+    rows, columns = kernel.shape[2:]
+    pixels = torch.eye(rows * columns, dtype=torch.float64, device=kernel.device).reshape(-1, 1, rows, columns)
+    resized = F.interpolate(pixels, size=side, mode="bicubic", antialias=True)  # (p q, 1, p', q')
+    solve = torch.linalg.pinv(resized.flatten(1))  # (p' q', p q)
+    return (kernel.double().flatten(2) @ solve.T).unflatten(2, side).to(kernel)
 
 
 def _size(sides: list[int]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,3 +33,15 @@ def resize_positions(positions: Tensor, old: tuple[int, int], new: tuple[int, in
     maps = positions.float().reshape(1, *old, -1).permute(0, 3, 1, 2)  # (1, D, h, w)
     maps = F.interpolate(maps, size=new, mode="bicubic", antialias=True)
     return maps.permute(0, 2, 3, 1).flatten(1, 2).to(positions)
+
+
+def resize_bias_table(table: Tensor, rows: int) -> Tensor:
+    """A bias of every relative offset, ((2w - 1)^2, A), for windows of another side: ((2w' - 1)^2, A) with `rows` rows.
+
+    Bicubic on the square of offsets, as the official Swin does it when it loads pretrained weights.
+    """
+    old, new = math.isqrt(table.shape[0]), math.isqrt(rows)
+    assert old**2 == table.shape[0], "offsets form a square"
+    assert new**2 == rows, "offsets form a square"
+    maps = table.float().T.reshape(1, -1, old, old)  # (1, A, 2w - 1, 2w - 1)
+    return F.interpolate(maps, size=(new, new), mode="bicubic").flatten(2)[0].T.to(table)
