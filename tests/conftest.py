@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the suite runs one process per core
@@ -11,6 +12,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 from hypothesis import settings
 
+import no_network
+
+no_network.install()
 settings.register_profile("untimed", deadline=None)  # no test times anything, least of all on a busy machine
 settings.load_profile("untimed")
 
@@ -23,6 +27,16 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the real images in ../shared/data, which are not beside this checkout")
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def offline() -> Iterator[None]:
+    """No test may look up or reach another machine, not even in vain."""
+    no_network.seen.clear()
+    yield
+    tried = list(no_network.seen)
+    no_network.seen.clear()
+    assert not tried, "the network was asked for"
 
 
 @pytest.fixture(autouse=True)

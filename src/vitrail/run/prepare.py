@@ -6,13 +6,11 @@ import os
 import statistics
 from collections import Counter
 from dataclasses import dataclass
-from typing import cast
 
 import torch
-from torch import nn
 
 from vitrail.assemble import build_model
-from vitrail.contracts import Backbone, Source, Task
+from vitrail.contracts import Source, Task
 from vitrail.data.audit import Audit, scan
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.split import Split, make_split
@@ -20,7 +18,7 @@ from vitrail.errors import DataError, UsageError, unknown
 from vitrail.models import variant
 from vitrail.runtime.torch_engine import pick_device
 from vitrail.settings import CUSTOM, Config, DataConfig, Stated, build
-from vitrail.tasks import create_task, list_tasks
+from vitrail.tasks import create_task, list_tasks, numbered_task
 from vitrail.training.journal import Journal
 from vitrail.training.recipe import Choice, Facts, Reason, choose
 
@@ -94,14 +92,7 @@ def _sketch(stated: Stated) -> None:
     config = choose(Facts(images=10_000, classes=2, native_size=64, flip=True), row, stated).config
     preprocessor_of(config)
     with torch.device("meta"):
-        build_model(config, cast(Task, _Headless()))
-
-
-class _Headless:
-    """A task that puts nothing on the backbone."""
-
-    def head(self, backbone: Backbone, pooling: str) -> nn.Module:
-        return nn.Identity()
+        build_model(config, numbered_task(config.task.name, 2))
 
 
 def make_task(config: Config, data: Data) -> Task:
