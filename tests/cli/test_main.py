@@ -251,3 +251,18 @@ def test_output_is_plain_where_there_is_no_terminal(environment: dict[str, str])
     done = run("--help", **environment)
     assert done.returncode == 0
     assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, "1000 "), ({"GOMP_SPINCOUNT": "7"}, "7 "), ({"OMP_WAIT_POLICY": "ACTIVE"}, " ACTIVE")]
+)
+def test_threads_wait_briefly_unless_the_user_says_how(
+    given: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that both are put back
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert main(["--version"]) == 0
+    assert f"{os.environ.get('GOMP_SPINCOUNT', '')} {os.environ.get('OMP_WAIT_POLICY', '')}" == expected

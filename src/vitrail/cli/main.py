@@ -6,6 +6,7 @@ Nothing is imported before it is needed: `vitrail --help` reads this file and li
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (sys.argv[1:] by default) and return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     _write_any_name()
+    _share_cores()
     try:
         code = _run(words)
         sys.stdout.flush()
@@ -143,9 +145,18 @@ def _write_any_name() -> None:
             reconfigure(errors="backslashreplace")
 
 
+def _share_cores() -> None:
+    """Let torch's threads wait for each other briefly, then sleep; before torch is loaded, unless the user said how.
+
+    Left alone they spin for milliseconds at each of thousands of meetings, and where anything else wants the cores a
+    training takes many times as long: docs/log.md has the figures.
+    """
+    if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+        os.environ["GOMP_SPINCOUNT"] = "1000"
+
+
 def _reader_is_gone() -> bool:
     """Whether a broken pipe is stdout's (`vitrail ... | head`); if so, Python's flush at exit is kept quiet."""
-    import os
     import select
 
     try:
