@@ -27,7 +27,7 @@ OWN_FIELDS: Mapping[str, str] = {
 
 
 class VisionModel(nn.Module):
-    """A backbone and the head of a task: images (B, C, H, W) -> outputs (B, Y)."""
+    """A backbone and the head of a task: images (B, C, H, W) -> outputs (B, Y), (B, Y, H, W) of a dense task."""
 
     def __init__(self, backbone: Backbone, task: Task, pooling: str) -> None:
         super().__init__()
@@ -37,7 +37,11 @@ class VisionModel(nn.Module):
         self.pooling = pooling
 
     def forward(self, images: Tensor) -> Tensor:
-        out: Tensor = self.head(self.backbone(images))
+        return self.answer(self.features(images, pyramid=self.task.dense), images.shape[2:])
+
+    def answer(self, features: Features, size: Sequence[int]) -> Tensor:
+        """The head's outputs, of images of (H, W) pixels; a dense task's head needs the pyramid among the features."""
+        out: Tensor = self.head(features, tuple(size)) if self.task.dense else self.head(features)
         return out
 
     def features(self, images: Tensor, pyramid: bool = False) -> Features:

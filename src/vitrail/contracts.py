@@ -255,6 +255,13 @@ class Targets(Protocol):
         """Encoded targets of a batch -> one tensor, first dimension B."""
 
 
+class DenseTargets(Targets, Protocol):
+    """Targets with a value per pixel."""
+
+    def blank(self, size: tuple[int, int]) -> np.ndarray[Any, Any]:
+        """An encoded target of (H, W) pixels of which nothing is known: what an image that failed is given."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """A sample that could not be used, and why, in a short clause."""

@@ -95,6 +95,18 @@ class TaskConfig(Strict):
     """One of the task's own losses; auto is its first choice."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     class_weights: Literal["none", "balanced"] = "none"
+    labels: tuple[str, ...] | None = None
+    """Names of what masks' values or maps mean, in order, where the data does not say."""
+    decoder: Literal["auto", "linear", "pyramid"] = "auto"
+    """Of tasks with a value per pixel."""
+    foreground: bool = False
+    """Masks number single objects: everything above 0 is one class."""
+    ignore: Annotated[int, Field(ge=0, le=65_535)] = 255
+    """The value of a mask's pixels whose truth is not known."""
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    """Units per stored value of a map, such as 0.001 for millimetres read as metres."""
+    missing: float | None = None
+    """The stored value of a map's pixels whose truth is not known, besides NaN; often 0 in 16-bit PNG."""
 
 
 class AugmentConfig(Strict):

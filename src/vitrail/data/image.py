@@ -16,9 +16,10 @@ import stat
 import threading
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import simplejpeg
@@ -40,7 +41,18 @@ from vitrail.data.pixels import with_channels
 from vitrail.data.signatures import ACCEPTED, IMAGE_EXTENSIONS
 from vitrail.errors import BadImage
 
-__all__ = ["ACCEPTED", "IMAGE_EXTENSIONS", "MAX_PIXELS", "Decoded", "ImageInfo", "decode", "examine", "inspect", "read"]
+__all__ = [
+    "ACCEPTED",
+    "IMAGE_EXTENSIONS",
+    "MAX_PIXELS",
+    "Decoded",
+    "ImageInfo",
+    "decode",
+    "decode_values",
+    "examine",
+    "inspect",
+    "read",
+]
 
 MAX_PIXELS = 50_000_000
 """Images that declare more are refused; `data.max_pixels` overrides it."""
@@ -69,6 +81,9 @@ class Decoded:
     pixels: Pixels
     info: ImageInfo
     notes: tuple[str, ...] = ()
+
+
+Array = TypeVar("Array", bound=np.ndarray[Any, Any])
 
 
 def inspect(raw: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
@@ -121,13 +136,41 @@ def examine(raw: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> Deco
         if header.format == "JPEG":
             stored, notes = _decode_jpeg(raw, header, channels)
         else:
-            stored, notes = _pillow(raw, header, channels), ()
+            stored, notes = _pillow(raw, header, lambda image: _convert(image, channels)), ()
     except MemoryError:
         raise BadImage("needs more memory to decode than there is") from None
     info = _info(header)
     pixels = stored if header.format == "TIFF" else _upright(stored, header.orientation)  # Pillow turns TIFF itself
     assert pixels.shape == (info.height, info.width, channels)
     return Decoded(np.ascontiguousarray(pixels), info, notes)
+
+
+def decode_values(raw: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray[Any, Any]:
+    """One value per pixel as the file stores it, (H, W), upright: palette indices, 8 to 32 bits, or fractions.
+
+    For masks and maps of numbers, whose values mean something. JPEG, which changes values, is refused, and so are
+    colours, unless the three of every pixel are equal. Raises BadImage with the reason.
+    """
+    header = _checked(raw, max_pixels)
+    if header.format == "JPEG":
+        raise BadImage("a JPEG, which changes values to save space; save it as PNG")
+    try:
+        stored = _pillow(raw, header, _values)
+    except MemoryError:
+        raise BadImage("needs more memory to decode than there is") from None
+    upright = stored if header.format == "TIFF" else _upright(stored, header.orientation)
+    return np.ascontiguousarray(upright)
+
+
+def _values(image: Image.Image) -> np.ndarray[Any, Any]:
+    if image.mode in ("L", "P", "F", "I") or image.mode.startswith("I;16"):
+        return np.array(image)
+    if image.mode == "1":
+        return np.array(image, dtype=np.uint8)
+    bands = np.asarray(image.convert("RGBA" if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") else "RGB"))
+    if not (bands[..., 0] == bands[..., 1]).all() or not (bands[..., 0] == bands[..., 2]).all():
+        raise BadImage("has colours where one value per pixel is expected; save it as grey or with a palette")
+    return bands[..., 0].copy()
 
 
 def _checked(raw: bytes, max_pixels: int) -> Header:
@@ -184,7 +227,7 @@ def _decode_jpeg(raw: bytes, header: Header, channels: int) -> tuple[Pixels, tup
             raise BadImage("truncated: the file ends before the image does") from None
         if _DAMAGE.search(complaint):
             raise BadImage(f"damaged: {complaint}") from None
-    return _pillow(raw, header, channels), (f"the JPEG decoder remarked: {complaint}",)
+    return _pillow(raw, header, lambda image: _convert(image, channels)), (f"the JPEG decoder remarked: {complaint}",)
 
 
 def _from_cmyk(cmyk: Pixels, inverted: bool, channels: int) -> Pixels:
@@ -216,8 +259,8 @@ _QUIET = threading.Lock()
 """Pillow warns, and filters of warnings are global: one thread at a time silences them and puts them back."""
 
 
-def _pillow(raw: bytes, header: Header, channels: int) -> Pixels:
-    """Pixels as Pillow loads them (TIFF upright, the rest as stored), (H, W, channels)."""
+def _pillow(raw: bytes, header: Header, read: Callable[[Image.Image], Array]) -> Array:
+    """What `read` makes of the picture as Pillow loads it: TIFF upright, the rest as stored."""
     if header.format == "PNG":
         raw = _paint_only(raw)
     size = (header.width, header.height)
@@ -230,7 +273,7 @@ def _pillow(raw: bytes, header: Header, channels: int) -> Pixels:
                 if image.size != size:
                     raise BadImage("damaged: its size is declared twice and differs")
                 image.load()
-                return _convert(image, channels)
+                return read(image)
         except (BadImage, MemoryError):
             raise
         except Image.DecompressionBombError:  # a limit of Pillow's own, met only when max_pixels is set far higher

@@ -1,0 +1,355 @@
+"""A class per pixel.
+
+Importing this module and decoding load no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vitrail.contracts import Backbone, Floats, MapFile, Meter, Mixing, Prediction, Spread, Task
+from vitrail.data.maps import read_map
+from vitrail.errors import BadImage, DataError, UsageError
+from vitrail.settings import TaskConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+LOSSES = ("cross_entropy+dice", "cross_entropy", "dice")
+UNTOLD = -1
+"""In encoded masks: a pixel whose truth is not known; it counts in no loss and no metric."""
+MOST_CLASSES = 256
+SHOWN_CLASSES = 8
+"""Up to so many classes, each has its own IoU among the metrics."""
+BOUNDARY = 0.0075
+"""Tolerance of the boundary score as a share of the image's diagonal (Csurka et al. 2013, section 3)."""
+
+Classes = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Segment:
+    """The task `segment`: a class per pixel, by the value a mask has there.
+
+    labels: names in the order of the outputs.  values: the value in mask files of each.  ignore: the value of pixels
+    whose truth is not known.  foreground: two classes, 0 and everything above, whatever the value (instance masks).
+    loss: "cross_entropy", "dice", or both added.  weights: a factor per class on its pixels' cross-entropy, or None.
+    decoder: of `heads.dense`.
+    """
+
+    name: str = "segment"
+    headline: str = "miou"
+    maximise: bool = True
+    columns: tuple[str, ...] = ("classes", "shares")
+    truths: tuple[str, ...] = ()
+    dense: bool = True
+    mixes: bool = False
+    pooling: str | None = None
+
+    def __init__(
+        self, labels: Sequence[str], values: Sequence[int], *, ignore: int = 255, foreground: bool = False,
+        loss: str = "cross_entropy+dice", smoothing: float = 0.0, weights: Sequence[float] | None = None,
+        decoder: str = "pyramid",
+    ) -> None:  # fmt: skip
+        self.labels, self.values = tuple(labels), tuple(values)
+        self.outputs = len(self.labels)
+        self.ignore, self.foreground = ignore, foreground
+        self.loss_name, self.smoothing = loss, smoothing
+        self.weights = None if weights is None else tuple(weights)
+        self.decoder = decoder
+        if len(set(self.labels)) != self.outputs or len(set(self.values)) != self.outputs or self.outputs < 2:
+            raise DataError(
+                f"segmentation needs two classes or more, each once, not {', '.join(self.labels) or 'none'}"
+            )
+        assert len(self.values) == self.outputs
+        order = np.argsort(self.values)
+        self._sorted, self._class = np.asarray(self.values)[order], order
+
+    # -------------------------------------------------------------------------------------------------------- targets
+
+    def encode(self, target: Any) -> Classes:
+        """A mask, a file or an array of integers (h, w), -> classes (h, w), UNTOLD where it has the `ignore` value.
+
+        Raises BadImage where the file cannot be used or a value is no class.
+        """
+        stored = read_map(target)
+        if stored.ndim != 2 or (stored.dtype.kind == "f" and not (stored == np.floor(stored)).all()):
+            raise BadImage("a mask must have one whole number per pixel")
+        if self.foreground:
+            return (stored > 0).astype(np.int64)
+        stored = stored.astype(np.int64)
+        place = np.searchsorted(self._sorted, stored).clip(max=self.outputs - 1)
+        known = self._sorted[place] == stored
+        strange = stored[~known & (stored != self.ignore)]
+        if len(strange):
+            raise BadImage(f"its mask has the value {strange[0]}, which is no class")
+        return np.where(known, self._class[place], UNTOLD)
+
+    def blank(self, size: tuple[int, int]) -> Classes:
+        """What stands for the truth of an image that failed: nothing is known, (H, W)."""
+        return np.full(size, UNTOLD, np.int64)
+
+    def collate(self, encoded: Sequence[Classes]) -> Tensor:
+        """Classes after the geometry -> (B, H, W) int64."""
+        import torch
+
+        return torch.from_numpy(np.stack(encoded))
+
+    # -------------------------------------------------------------------------------------------------------- learning
+
+    def head(self, backbone: Backbone, pooling: str) -> nn.Module:
+        """A decoder on the backbone's pyramid: Features -> logits (B, Y, H, W)."""
+        from vitrail.heads.dense import decoder
+
+        return decoder(self.decoder, backbone, self.outputs)
+
+    def loss(self, outputs: Tensor, targets: Tensor, mixing: Mixing | None = None, train: bool = False) -> Tensor:
+        """Per sample, (B,) float32: the mean cross-entropy over known pixels, the Dice loss, or their sum.
+
+        Dice (Milletari et al. 2016, arXiv 1606.04797) is 1 - its soft coefficient, the mean over classes. Evaluation is
+        plain cross-entropy.
+        """
+        import torch.nn.functional as F
+
+        assert mixing is None, "mixes is false"
+        logits, known = outputs.float(), (targets != UNTOLD).float()  # (B, Y, H, W), (B, H, W)
+        names = self.loss_name.split("+") if train else ["cross_entropy"]
+        total = logits.new_zeros(len(logits))
+        if "cross_entropy" in names:
+            weight = logits.new_tensor(self.weights) if train and self.weights else None
+            smoothing = self.smoothing if train else 0.0
+            each = F.cross_entropy(
+                logits, targets, weight=weight, ignore_index=UNTOLD, reduction="none", label_smoothing=smoothing
+            )
+            total = total + each.sum(dim=(1, 2)) / known.sum(dim=(1, 2)).clamp(min=1)
+        if "dice" in names:
+            chances = logits.softmax(dim=1) * known[:, None]
+            truth = F.one_hot(targets.clamp(min=0), self.outputs).movedim(-1, 1) * known[:, None]  # (B, Y, H, W)
+            both, either = (chances * truth).sum(dim=(2, 3)), (chances + truth).sum(dim=(2, 3))
+            total = total + (1 - (2 * both + 1) / (either + 1)).mean(dim=1)
+        return total
+
+    def meter(self) -> Meter:
+        """miou and dice (means over classes that occur), boundary_f1, pixel_accuracy; iou/NAME for up to 8 classes."""
+        return SegmentMeter(self.labels)
+
+    def tuned(self, outputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> Task:
+        """Itself."""
+        return self
+
+    # -------------------------------------------------------------------------------------------------------- answers
+
+    def decode(
+        self, outputs: np.ndarray[Any, Any], sources: Sequence[str], spread: Sequence[Spread] | None = None
+    ) -> list[Prediction]:
+        """Logits (B, Y, H, W) -> the classes there, largest first, with their shares of the pixels.
+
+        `arrays["mask"]` has the classes' values as mask files have them, (h, w) uint8 or uint16, `ignore` where the
+        model saw nothing. Logits, not classes, are brought to the image's size.
+        """
+        made = []
+        for row, (source, maps) in enumerate(zip(sources, outputs, strict=True)):
+            classes = _largest(maps.astype(np.float32), spread[row] if spread else None)  # (h, w)
+            counts = np.bincount(classes[classes != UNTOLD], minlength=self.outputs)
+            shares = counts / max(1, counts.sum())
+            said = [int(i) for i in np.argsort(-shares, kind="stable") if counts[i]]
+            values = {
+                "classes": ";".join(self.labels[i] for i in said),
+                "shares": ";".join(f"{shares[i]:.4f}" for i in said),
+            }
+            deep = max(*self.values, self.ignore) > 255
+            stored = np.asarray((*self.values, self.ignore), np.uint16 if deep else np.uint8)[classes]  # -1 is the last
+            made.append(Prediction(source, values=values, arrays={"mask": stored}))
+        return made
+
+    def truth(self, target: Any) -> dict[str, Any]:
+        """Nothing: a mask does not fit in a cell."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """What labels.json holds."""
+        return {
+            "task": self.name, "labels": list(self.labels), "values": list(self.values), "ignore": self.ignore,
+            "foreground": self.foreground, "decoder": self.decoder,
+        }  # fmt: skip
+
+
+def fit(targets: Iterable[Any], config: TaskConfig, named: Sequence[str] = ()) -> Segment:
+    """The task for these training masks. Their values are the classes, but for `ignore`; {0, 255} is a ground and an
+    object. named: the classes by name, in the order of their values.
+
+    Raises DataError where no mask can be read, or where there are more values than classes can be.
+    """
+    loss = LOSSES[0] if config.loss == "auto" else config.loss
+    if loss not in LOSSES:
+        raise UsageError(f"task.loss {loss}: segment has {', '.join(LOSSES)}")
+    counts = _count(targets)
+    balanced = config.class_weights == "balanced"
+    names = config.labels or tuple(named)
+    decoder, smoothing = config.decoder if config.decoder != "auto" else "pyramid", config.label_smoothing
+    if config.foreground:
+        ground, total = counts.get(0, 0), sum(counts.values())
+        weights = _balance([ground, total - ground]) if balanced else None
+        labels = names or ("background", "foreground")
+        return Segment(
+            labels, (0, 1), ignore=config.ignore, foreground=True, loss=loss, smoothing=smoothing, weights=weights,
+            decoder=decoder,
+        )  # fmt: skip
+    binary = set(counts) <= {0, 255} and config.ignore == 255
+    ignore = 254 if binary else config.ignore
+    values = sorted(value for value in counts if value != ignore)
+    if len(values) > MOST_CLASSES:
+        raise DataError(
+            f"the masks have {len(values)} different values, too many to be classes:"
+            " if they number single objects, set task.foreground=true"
+        )
+    if names and len(names) != len(values):
+        if len(names) < len(values) or max(values) >= len(names):
+            shown = ", ".join(map(str, values[:12]))
+            raise DataError(f"{len(names)} class names, but the masks have the values {shown}")
+        values = list(range(len(names)))  # a class that no training mask shows
+    labels = names or (("background", "foreground") if len(values) == 2 and values[0] == 0 else tuple(map(str, values)))
+    weights = _balance([counts.get(value, 0) for value in values]) if balanced else None
+    return Segment(labels, values, ignore=ignore, loss=loss, smoothing=smoothing, weights=weights, decoder=decoder)
+
+
+def numbered(outputs: int) -> Segment:
+    """The task with classes "0", "1", ..., which are also their values."""
+    if outputs < 2:
+        raise UsageError(f"segmentation needs at least two outputs, not {outputs}")
+    return Segment([str(i) for i in range(outputs)], range(outputs), ignore=max(255, outputs))
+
+
+def restore(state: Mapping[str, Any]) -> Segment:
+    """The task of a labels.json."""
+    labels, values = state["labels"], state["values"]
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ValueError("labels is not a list of names")
+    if len(values) != len(labels) or not all(isinstance(v, int) and 0 <= v <= 65535 for v in values):
+        raise ValueError("values is not a mask value per label")
+    if not isinstance(state["ignore"], int) or not 0 <= state["ignore"] <= 65535:
+        raise ValueError("ignore is no mask value")
+    return Segment(
+        labels, values, ignore=state["ignore"], foreground=bool(state["foreground"]), decoder=str(state["decoder"])
+    )
+
+
+def _count(targets: Iterable[Any]) -> dict[int, int]:
+    """How many pixels of the masks have each value; masks that cannot be read are the audit's to name."""
+    counts: dict[int, int] = {}
+    readable = False
+    for target in targets:
+        try:
+            stored = read_map(target)
+        except BadImage:
+            continue
+        readable = True
+        values, pixels = np.unique(stored, return_counts=True)
+        for value, count in zip(values.tolist(), pixels.tolist(), strict=True):
+            counts[int(value)] = counts.get(int(value), 0) + count
+    if not readable:
+        raise DataError("no mask of the training images can be read")
+    return counts
+
+
+def _balance(pixels: Sequence[int]) -> list[float]:
+    """Weights by the root of rarity, their mean over pixels 1: full balance would drown the rest in a rare class."""
+    shares = np.asarray(pixels, np.float64) / max(1, sum(pixels))
+    raw = np.where(shares > 0, shares, 1.0) ** -0.5
+    return [float(weight) for weight in raw / max(1e-12, float((raw * shares).sum()))]
+
+
+def _largest(maps: Floats, spread: Spread | None) -> Classes:
+    """The class of the largest logit, (Y, H, W) -> (h, w), one class at a time: Y maps of a photo are many bytes."""
+    best: Floats | None = None
+    classes = np.zeros(0, np.int64)
+    for index, logits in enumerate(maps):
+        wide = spread(logits) if spread else logits
+        if best is None:
+            best, classes = wide.copy(), np.where(np.isnan(wide), UNTOLD, index).astype(np.int64)
+            continue
+        larger = wide > best
+        best[larger], classes[larger] = wide[larger], index
+    return classes
+
+
+def mask_of(target: Any) -> bool:
+    """Whether a source's target is a mask: a file beside the image, or an array of whole numbers."""
+    return isinstance(target, MapFile) or (isinstance(target, np.ndarray) and target.dtype.kind in "bui")
+
+
+class SegmentMeter:
+    """Counts pixels by true and said class; scores outlines image by image."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = tuple(labels)
+        count = len(self.labels)
+        self.confusion = np.zeros((count, count), np.int64)
+        self.outlines = np.zeros((2, count), np.float64)
+        """Sum of boundary scores and number of images, per class."""
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        said, true = outputs.argmax(dim=1).cpu(), targets.cpu()  # (B, H, W)
+        count = len(self.labels)
+        known = true != UNTOLD
+        pairs = (true[known] * count + said[known]).bincount(minlength=count * count)
+        self.confusion += pairs.reshape(count, count).numpy()
+        for index in range(count):
+            scores = boundary_scores((said == index) & known, (true == index) & known)
+            self.outlines[:, index] += float(scores.nansum()), int((~scores.isnan()).sum())
+
+    def ious(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Intersection over union of each class, NaN where it neither is nor is said."""
+        both = np.diag(self.confusion)
+        either = self.confusion.sum(axis=0) + self.confusion.sum(axis=1) - both
+        with np.errstate(invalid="ignore"):
+            shares: np.ndarray[Any, np.dtype[np.float64]] = both / np.where(either > 0, either, np.nan)
+        return shares
+
+    def compute(self) -> dict[str, float]:
+        ious, both = self.ious(), np.diag(self.confusion)
+        present = ~np.isnan(ious)
+        values: dict[str, float] = {}
+        if present.any():
+            sizes = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
+            values["miou"] = float(ious[present].mean())
+            values["dice"] = float((2 * both[present] / sizes[present]).mean())
+            values["pixel_accuracy"] = float(both.sum() / self.confusion.sum())
+        drawn = self.outlines[1] > 0
+        if drawn.any():
+            values["boundary_f1"] = float((self.outlines[0, drawn] / self.outlines[1, drawn]).mean())
+        if len(self.labels) <= SHOWN_CLASSES:
+            values |= {f"iou/{self.labels[i]}": float(ious[i]) for i in np.flatnonzero(present)}
+        return values
+
+
+def boundary_scores(said: Tensor, true: Tensor) -> Tensor:
+    """F1 of the outlines of boolean masks (B, H, W) within 0.75 % of the diagonal: (B,), NaN where neither has any.
+
+    Csurka et al. 2013, "What is a good evaluation measure for semantic segmentation?", section 3.
+    """
+    import torch
+
+    height, width = said.shape[1:]
+    reach = max(1, round(BOUNDARY * (height**2 + width**2) ** 0.5))
+    outlines = [_outline(mask) for mask in (said, true)]
+    near = [_dilate(outline, reach) for outline in outlines]
+    sizes = [outline.sum(dim=(1, 2)) for outline in outlines]
+    precision = (outlines[0] * near[1]).sum(dim=(1, 2)) / sizes[0].clamp(min=1)
+    recall = (outlines[1] * near[0]).sum(dim=(1, 2)) / sizes[1].clamp(min=1)
+    f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
+    return torch.where(sizes[0] + sizes[1] > 0, f1, torch.nan)
+
+
+def _outline(mask: Tensor) -> Tensor:
+    """Pixels of a mask with a neighbour outside of it; the image's edge is no outline."""
+    inside = mask.float()
+    return inside * _dilate(1 - inside, 1)
+
+
+def _dilate(mask: Tensor, reach: int) -> Tensor:
+    import torch.nn.functional as F
+
+    return F.max_pool2d(mask[:, None], 2 * reach + 1, stride=1, padding=reach)[:, 0]
