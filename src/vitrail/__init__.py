@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vitrail.assemble import create_model as create_model
     from vitrail.checkpoints.door import load_weights as load_weights
+    from vitrail.checkpoints.door import save_weights as save_weights
     from vitrail.contracts import Prediction as Prediction
     from vitrail.models import list_models as list_models
     from vitrail.predict.predictor import Predictor as Predictor
@@ -28,6 +29,7 @@ _WHERE = {
     "list_models": "vitrail.models",
     "load": "vitrail.predict.predictor",
     "load_weights": "vitrail.checkpoints.door",
+    "save_weights": "vitrail.checkpoints.door",
     "train": "vitrail.run",
 }
 
@@ -40,6 +42,7 @@ __all__ = [
     "list_models",
     "load",
     "load_weights",
+    "save_weights",
     "train",
 ]
 

@@ -46,7 +46,8 @@ def save(
 ) -> None:
     """Commit a model folder in one step, replacing what was there. Raises OSError with the old one untouched.
 
-    card: what the model card says besides the config: run, data, split, metrics (name -> value).
+    card: what the model card says besides the config: run, data, split, metrics (name -> value); origin, where the model
+    was not trained here.
     """
 
     def fill(temporary: Path) -> None:
@@ -164,16 +165,18 @@ def _card(config: Config, task: Task, preprocessor: Preprocessor, card: Mapping[
     height, width = preprocessor.size
     labels = [str(label) for label in task.state().get("labels", ())]
     shown = ", ".join(labels[:30]) + (f", ... ({len(labels)} in all)" if len(labels) > 30 else "")
-    return f"""# {card.get("run", config.model.name)}
-
-`{config.model.name}` (patch {config.model.patch_size}, {height} x {width} pixels, {preprocessor.channels} channels)
-for the task `{task.name}`, trained with Vitrail on `{card.get("data", config.data.source)}`.
-
-| {card.get("split", "val")} | |
+    measured = f"""| {card.get("split", "val")} | |
 |---|---|
 {rows}
 
-Measured on the {card.get("split", "val")} split, which also chose this epoch; the run's report has the test figures.
+Measured on the {card.get("split", "val")} split, which also chose this epoch; the run's report has the test figures."""
+    origin = card.get("origin", f"trained with Vitrail on `{card.get('data', config.data.source)}`")
+    return f"""# {card.get("run", config.model.name)}
+
+`{config.model.name}` (patch {config.model.patch_size}, {height} x {width} pixels, {preprocessor.channels} channels)
+for the task `{task.name}`, {origin}.
+
+{measured if metrics or "origin" not in card else "Nothing was measured here: its makers' figures are not proved by this file."}
 
 **Classes:** {shown}
 

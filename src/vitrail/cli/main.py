@@ -19,6 +19,7 @@ VERBS = {
     "predict": "vitrail.cli.predict:PREDICT",
     "explain": "vitrail.cli.explain:EXPLAIN",
     "check": "vitrail.cli.check:CHECK",
+    "convert": "vitrail.cli.convert:CONVERT",
     "models": "vitrail.cli.models:MODELS",
     "doctor": "vitrail.cli.doctor:DOCTOR",
 }
@@ -33,6 +34,9 @@ SUMMARIES = {
         "evaluate RUN": "metrics on a split",
         "predict RUN SOURCE...": "files, folders, globs: one row per image",
         "explain RUN SOURCE...": "heat maps of what the model looked at",
+    },
+    "Bring in, hand on": {
+        "convert SOURCE DEST": "read any published checkpoint, write any other",
     },
     "Look around": {
         "models [PATTERN]": "the models there are: size, cost, published accuracy",

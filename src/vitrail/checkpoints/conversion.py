@@ -1,0 +1,204 @@
+"""From any published checkpoint to any other: find out what it is, build that model, fill it, write it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitrail import artifact, settings
+from vitrail.assemble import OWN_FIELDS, VisionModel, build_model, fill
+from vitrail.checkpoints.account import gather
+from vitrail.checkpoints.door import ANY, KNOWN, marked_resized, numbered, of_one_layout, resize, write
+from vitrail.checkpoints.identify import Identity, identify
+from vitrail.checkpoints.layout import Claims, Layout, all_layouts, layout_named
+from vitrail.checkpoints.preprocessing import Fields, as_published, fitted
+from vitrail.checkpoints.report import LoadReport, check
+from vitrail.checkpoints.sources import Bundle, open_source
+from vitrail.contracts import Task
+from vitrail.data.preprocess import Preprocessor
+from vitrail.errors import IntegrityError, UsageError
+from vitrail.models import configure
+from vitrail.settings import Config
+from vitrail.tasks import create_task
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion did: the account of the load, the layout written, the files."""
+
+    report: LoadReport
+    layout: str
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class _Read:
+    model: VisionModel
+    config: Config
+    task: Task
+    preprocessor: Preprocessor
+    report: LoadReport
+
+
+def convert(
+    source: str | Path, dest: str | Path, to: str | None = None, model: str | None = None,
+    new_head: int | None = None, image_size: int | None = None,
+) -> Converted:  # fmt: skip
+    """Read `source` in whatever layout it is and write `dest` in another.
+
+    to: the layout to write; by default the form of `dest` says: a folder is Vitrail's model folder, .safetensors
+    Vitrail's weights, .npz google; .pth is torchvision or official where the family is in only one of them.
+    model: the catalogue's name where the files leave it open.  new_head: leave the classification head out and put a
+    fresh one with so many outputs in its place.  image_size: pixels to set the model to; positions are resized.
+
+    Raises UsageError where several models or layouts fit, where the target cannot express the model, or where `dest`
+    exists; IntegrityError where a tensor is missing or left over, or where the source is damaged or could run code.
+    """
+    target = Path(dest)
+    if target.exists():
+        raise UsageError(f"{target} exists: choose another name, or remove it first")
+    if to is not None:
+        layout_named(to)
+    bundle = open_source(source)
+    own = bundle.folder if {"format", "config"} <= bundle.config.keys() else None
+    read = (
+        _own(own, bundle)
+        if own and not (new_head or image_size)
+        else _foreign(bundle, source, model, new_head, image_size)
+    )
+    layout = layout_named(to) if to else _layout_of(target, read.model)
+    if layout.name == "vitrail" and target.suffix.lower() != layout.suffix:
+        _write_folder(target, read, source)
+        files = sorted(path for path in target.iterdir() if path.is_file())
+        return Converted(read.report, layout.name, tuple(files))
+    return Converted(read.report, layout.name, tuple(write(layout, read.model, target, read.preprocessor)))
+
+
+# ----------------------------------------------------------------------------------------------------------- reading
+
+
+def _own(folder: Path, bundle: Bundle) -> _Read:
+    """A model folder of ours, whose own reader checks it whole."""
+    made = artifact.load(folder)
+    values, entries = gather(ANY, made.model.state_dict(), bundle.tensors, None)
+    report = LoadReport(
+        bundle.path, "vitrail", tuple(entries), sum(t.numel() for t in values.values()), made.config.model.name
+    )
+    return _Read(made.model, made.config, made.task, made.preprocessor, report)
+
+
+def _foreign(
+    bundle: Bundle, source: str | Path, named: str | None, new_head: int | None, image_size: int | None
+) -> _Read:  # fmt: skip
+    layout, tensors, tables = of_one_layout(bundle)
+    claims = layout.claims(bundle)
+    identity = identify(layout, tables, tensors, claims, named)
+    config = configure(identity.row.name, **identity.options)
+    why = layout.refuses(identity.table.family, config)
+    if why:
+        raise IntegrityError(f"{bundle.path} is of a model that is another function there than here: {why}")
+    task = _task(identity, claims, new_head, bundle)
+    prepared = fitted({**as_published(identity.row, config.in_channels), **claims.preprocess}, config.in_channels)
+    whole = _config(source, identity, config, prepared)
+    if new_head:
+        model = build_model(whole, task)
+    else:
+        with torch.device("meta"):  # the file brings the memory
+            model = build_model(whole, task)
+    values, entries = gather(identity.table, model.state_dict(), tensors, config, bool(new_head))
+    hint = "" if identity.outputs or new_head else "it has no classification head: --new-head N gives it a fresh one"
+    check(entries, bundle.path, str(identity), hint)
+    if image_size and (image_size, image_size) != config.size:
+        backbone: Any = model.backbone
+        resized, changed = resize(backbone, values, (image_size, image_size))
+        values, entries = values | resized, marked_resized(entries, changed)
+        whole = settings.Config.model_validate(
+            {**whole.model_dump(), "model": {**whole.model.model_dump(), "image_size": image_size}}
+        )
+        with torch.device("cpu" if new_head else "meta"):
+            model = build_model(whole, task)
+    state = model.state_dict()
+    fresh = {name: state[name] for entry in entries if entry.state == "fresh" for name in entry.ours}
+    fill(model, {**values, **fresh}, bundle.path)
+    count = sum(tensor.numel() for tensor in values.values())
+    report = LoadReport(bundle.path, layout.name, tuple(entries), count, str(identity), claims.notes)
+    return _Read(model.eval(), whole, task, Preprocessor.from_config(whole), report)
+
+
+def _task(identity: Identity, claims: Claims, new_head: int | None, bundle: Bundle) -> Task:
+    """Classification with the file's class names, or numbered ones."""
+    outputs = new_head or identity.outputs
+    labels = claims.labels if not new_head else ()
+    if labels and outputs and len(labels) != outputs:
+        raise IntegrityError(
+            f"{bundle.path}: its config names {len(labels)} classes, and its head has {outputs} outputs"
+        )
+    if outputs == 1:
+        raise UsageError(f"{bundle.path} has a head of one output, which is no classifier: --new-head N replaces it")
+    return create_task("classify", unique(labels) if labels else numbered(max(outputs, 2)))
+
+
+def unique(labels: Sequence[str]) -> list[str]:
+    """The labels, those that stand more than once with their number behind: ImageNet has two kinds of "crane"."""
+    counted = Counter(labels)
+    return [f"{label} ({i})" if counted[label] > 1 else label for i, label in enumerate(labels)]
+
+
+def _config(source: str | Path, identity: Identity, config: Any, prepared: Fields) -> Config:
+    """A run's config with this model in it: what its folder needs to be used and trained further."""
+    if config.size[0] != config.size[1]:
+        raise UsageError(
+            f"a model folder is for square images, and this model is for {config.size[0]} x {config.size[1]}"
+        )
+    stated: settings.Stated = {
+        "data.source": str(source),
+        "data.channels": config.in_channels,
+        "model.name": identity.row.name,
+        "model.image_size": config.size[0],
+        "model.patch_size": config.patch_size,
+        "model.pooling": config.pooling,
+    }
+    stated |= {f"preprocess.{name}": value for name, value in prepared.items() if name != "channels"}
+    for name, value in config.model_dump().items():
+        own = getattr(identity.row.config, name)
+        if name not in OWN_FIELDS and value != own and name != "drop_path":
+            stated[f"model.options.{name}"] = value
+    return settings.build(stated)
+
+
+# ----------------------------------------------------------------------------------------------------------- writing
+
+
+def _layout_of(dest: Path, model: VisionModel) -> Layout:
+    """The layout that a destination's form says; UsageError where it says two."""
+    suffix = dest.suffix.lower()
+    if suffix not in KNOWN or suffix == ".safetensors":
+        return layout_named("vitrail")
+    family = type(model.backbone).__module__.rpartition(".")[2]
+    fitting = [
+        layout
+        for layout in all_layouts().values()
+        if layout.suffix == {".pt": ".pth", ".bin": ".pth"}.get(suffix, suffix)
+        and any(table.family == family for table in layout.tables)
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise UsageError(f"no layout with {suffix} files has a place for a {family} model: give a folder, or --to")
+    names = " or ".join(f"--to {layout.name}" for layout in fitting)
+    raise UsageError(f"{dest} may be of several layouts: say {names}")
+
+
+def _write_folder(dest: Path, read: _Read, source: str | Path) -> None:
+    model = read.report.model
+    told: Mapping[str, Any] = {
+        "run": dest.name,
+        "origin": f"converted with Vitrail from `{source}` (layout {read.report.layout}), read as {model}",
+    }
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    artifact.save(dest, read.model, read.config, read.task, read.preprocessor, told)

@@ -1,0 +1,83 @@
+"""Our own names: a model folder, or a safetensors file whose metadata says which model it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from vitrail.checkpoints.layout import Claims, Layout, Outgoing
+from vitrail.checkpoints.sources import Bundle
+from vitrail.checkpoints.table import Table, rows
+from vitrail.errors import IntegrityError, VitrailError
+from vitrail.models import configure, families, variant
+from vitrail.settings import CUSTOM, Config
+
+
+def claims(bundle: Bundle) -> Claims:
+    """From a file's metadata; a model folder brings its whole config and is read by `artifact`."""
+    if "config" in bundle.config:
+        return _of_a_folder(bundle)
+    said = bundle.config.get("model")
+    if not isinstance(said, dict):
+        return Claims()
+    try:
+        row = variant(str(said["name"]))
+        config = configure(row.name, **said["options"])
+        labels = tuple(str(label) for label in said["labels"])
+    except (KeyError, TypeError, ValueError, VitrailError) as error:
+        raise IntegrityError(f"{bundle.path}: its metadata cannot be used: {error}") from None
+    # whatever the file was given counts, not just where it departs from its row
+    return Claims(row.name, frozenset({row.family}), config.model_dump(exclude={"drop_path"}), True, labels)
+
+
+def _of_a_folder(bundle: Bundle) -> Claims:
+    try:
+        config = Config.model_validate(bundle.config["config"])
+        if config.model.name == CUSTOM:
+            return Claims()
+        row = variant(config.model.name)
+        sizes = {"image_size": config.model.image_size, "patch_size": config.model.patch_size}
+        whole = configure(row.name, **sizes, pooling=config.model.pooling, **config.model.options)
+    except (ValueError, VitrailError) as error:
+        raise IntegrityError(f"{bundle.path.parent / 'config.json'} cannot be used: {error}") from None
+    return Claims(row.name, frozenset({row.family}), whole.model_dump(exclude={"drop_path", "in_channels"}), True)
+
+
+NEEDS: Mapping[str, str] = {
+    "vit": "backbone.encoder.{i}.norm1.weight",
+    "deit": "backbone.encoder.{i}.norm1.weight",
+    "swin": "backbone.levels.{s}.blocks.{b}.attn.bias_table",
+    "swin_v2": "backbone.levels.{s}.blocks.{b}.attn.logit_scale",
+    "pvt": "backbone.levels.{s}.pos_embed",
+    "pvt_v2": "backbone.levels.{s}.blocks.{b}.mlp.dwconv.weight",
+}
+"""Family -> a tensor that tells it."""
+
+
+def write(out: Outgoing, dest: Path) -> Sequence[Path]:
+    """A safetensors file; a whole model folder is `artifact.save`'s."""
+    options = out.config.model_dump(mode="json")
+    said = {"format": 1, "model": {"name": out.name, "options": options, "labels": list(out.labels)}}
+    save_file(dict(out.tensors), dest, metadata={"format": "pt", "vitrail": json.dumps(said)})
+    return [dest]
+
+
+LAYOUT = Layout(
+    name="vitrail",
+    title="Vitrail",
+    tables=tuple(
+        Table(
+            family,
+            rows(("backbone.**", "backbone.**"), ("head.**", "head.**")),
+            needs=(NEEDS.get(family, "backbone.**"),),
+        )
+        for family in families()
+    ),
+    fixed={},
+    claims=claims,
+    write=write,
+    suffix=".safetensors",
+)
