@@ -31,6 +31,8 @@ class ConvNeXtConfig(ConvolutionalConfig):
     """First value of LayerScale."""
     eps: Annotated[float, Field(gt=0)] = 1e-6
     """LayerNorm's."""
+    final_eps: Annotated[float, Field(gt=0)] | None = None
+    """Of the last norm, `eps` by default; the files of transformers have another there."""
     activation: Activation = "gelu"
 
 
@@ -54,7 +56,7 @@ class ConvNeXt(Convolutional):
                 steps.append(nn.Sequential(WholeStrideConv2d(c.in_channels, width, c.patch_size), norm(width)))
             steps.append(nn.Sequential(*(self._block(width, rate) for rate in rates)))
         self.body = nn.ModuleDict({"features": nn.Sequential(*steps)})
-        self.norm = PooledLayerNorm(self.width, eps=c.eps)
+        self.norm = PooledLayerNorm(self.width, eps=c.final_eps or c.eps)
 
     def _block(self, width: int, drop_path: float) -> nn.Module:
         """A block of torchvision with our epsilon and activation; its stochastic depth is torchvision's."""
