@@ -70,6 +70,26 @@ def good() -> dict[str, bytes]:
     }
 
 
+def mixed_photos(folder: Path) -> Path:
+    """A new folder of every accepted kind, with two copies of one and the files of BAD."""
+    folder.mkdir()
+    for name, raw in good().items():
+        (folder / name).write_bytes(raw)
+    (folder / "copy of rgb.png").write_bytes(good()["rgb.png"])
+    (folder / "empty.png").touch()
+    (folder / "cut.jpg").write_bytes(good()["baseline.jpg"][:-20])
+    (folder / "words.gif").write_text("not a picture")
+    return folder
+
+
+BAD = {
+    "cut.jpg": "truncated: the file ends before the image does",
+    "empty.png": "empty file",
+    "words.gif": "not an image: a text file",
+}
+"""What cannot be used of `mixed_photos`, and why."""
+
+
 def png_chunk(name: bytes, body: bytes) -> bytes:
     """A PNG chunk with its length and checksum."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import functools
-import gzip
 import json
-import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +18,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from image_zoo import Files, good, photo, save
+from image_zoo import BAD, Files, good, mixed_photos, photo, save
 
 from vitrail.contracts import Failure, FileSource, Hints, Item, Pixels, Source
-from vitrail.data import audit as audit_module
-from vitrail.data import scan_cache, scan_pool
+from vitrail.data import scan_files, scan_pool
 from vitrail.data.audit import Audit, duplicates, refuse_if_too_bad, scan, spanning, summary, write_bad_files
-from vitrail.data.facts import Facts, digest, remarks
+from vitrail.data.facts import digest, remarks
 from vitrail.data.scan_pool import examine_files
 from vitrail.data.scan_worker import Limits
 from vitrail.errors import BadImage, DataError
@@ -46,22 +43,7 @@ def odd(audit: Audit) -> dict[str, str]:
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """A folder of every accepted kind, with two copies of one and some that cannot be used."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for name, raw in good().items():
-        (folder / name).write_bytes(raw)
-    (folder / "copy of rgb.png").write_bytes(good()["rgb.png"])
-    (folder / "empty.png").touch()
-    (folder / "cut.jpg").write_bytes(good()["baseline.jpg"][:-20])
-    (folder / "words.gif").write_text("not a picture")
-    return folder
-
-
-BAD = {
-    "cut.jpg": "truncated: the file ends before the image does",
-    "empty.png": "empty file",
-    "words.gif": "not an image: a text file",
-}
+    return mixed_photos(tmp_path / "photos")
 
 
 # -------------------------------------------------------------------------------------------------------- every file
@@ -140,7 +122,7 @@ class Drawn:
 
 
 def test_sources_without_files_are_read_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_module, "examine_files", lambda *_: pytest.fail("no process is needed"))
+    monkeypatch.setattr(scan_files, "examine_files", lambda *_: pytest.fail("no process is needed"))
     source: Source = Drawn()
     assert not isinstance(source, FileSource)
     audit = scan(source, CONFIG)
@@ -255,7 +237,7 @@ def test_leaving_the_scan_leaves_no_process(tmp_path: Path, hostile: tuple[str, 
 def test_an_interrupt_leaves_no_process_and_keeps_what_was_learnt(
     photos: Path, tmp_path: Path, hostile: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_module, "examine_files", functools.partial(examine_files, command=hostile))
+    monkeypatch.setattr(scan_files, "examine_files", functools.partial(examine_files, command=hostile))
 
     def interrupt(done: int, total: int) -> None:
         if done == 5:
@@ -320,111 +302,6 @@ def test_a_large_honest_image_keeps_the_limits(tmp_path: Path) -> None:
     (tmp_path / "large.webp").write_bytes(save(np.zeros((4000, 5000, 3), np.uint8), "WEBP", quality=10, method=0))
     audit = scan(Files(tmp_path), CONFIG.model_copy(update={"max_pixels": 20_000_000}))
     assert audit.sizes == ((5000, 4000),)
-
-
-# ------------------------------------------------------------------------------------------------------------- cache
-
-
-@pytest.fixture
-def examined(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that scans really decode, as they go."""
-    names: list[str] = []
-
-    def watch(files: Any, *rest: Any) -> Iterator[tuple[int, Facts]]:
-        names.extend(path.name for _, path in files)
-        return examine_files(files, *rest)
-
-    monkeypatch.setattr(audit_module, "examine_files", watch)
-    return names
-
-
-def test_a_second_scan_decodes_only_what_changed(photos: Path, examined: list[str]) -> None:
-    first = scan(Files(photos), CONFIG)
-    examined.clear()
-    assert scan(Files(photos), CONFIG) == first
-    assert examined == []
-    (photos / "empty.png").write_bytes(good()["rgb.png"])
-    status = (photos / "rgb.png").stat()
-    os.utime(photos / "rgb.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    (photos / "new.png").write_bytes(good()["la.png"])
-    (photos / "words.gif").unlink()
-    third = scan(Files(photos), CONFIG)
-    assert sorted(examined) == ["empty.png", "new.png", "rgb.png"]
-    assert failed(third) == {"cut.jpg": BAD["cut.jpg"]}
-
-
-def test_other_limits_are_another_question(photos: Path, examined: list[str]) -> None:
-    scan(Files(photos), CONFIG)
-    examined.clear()
-    assert len(scan(Files(photos), DataConfig(source="x", max_pixels=100)).bad) > len(BAD)
-    assert len(examined) == len(Files(photos).items)
-
-
-def test_what_may_pass_is_not_remembered(tmp_path: Path, examined: list[str]) -> None:
-    (tmp_path / "a.png").symlink_to(tmp_path / "elsewhere.png")
-    source = Files(tmp_path, ["a.png"])
-    assert failed(scan(source, CONFIG)) == {"a.png": "a link to nothing"}
-    (tmp_path / "elsewhere.png").write_bytes(good()["rgb.png"])
-    assert failed(scan(source, CONFIG)) == {}
-
-
-@pytest.mark.parametrize("damage", ["garbage", "cut", "list", "no file entries", "wrong shapes", "deep", "old decoder"])
-def test_a_damaged_cache_is_only_slower(damage: str, photos: Path, private_cache: Path, examined: list[str]) -> None:
-    expected = scan(Files(photos), CONFIG)
-    (stored,) = (private_cache / "scan").iterdir()
-    whole = json.loads(gzip.decompress(stored.read_bytes()))
-    misshapen = {name: [*entry[:2], {"reason": 1}] for name, entry in whole["files"].items()}
-    forged = {
-        "garbage": b"\x00 no cache",
-        "cut": stored.read_bytes()[:-20],
-        "list": gzip.compress(b"[1, 2]"),
-        "no file entries": gzip.compress(json.dumps({**whole, "files": 3}).encode()),
-        "wrong shapes": gzip.compress(json.dumps({**whole, "files": misshapen}).encode()),
-        "deep": gzip.compress(b"[" * 100_000),
-        "old decoder": gzip.compress(json.dumps({**whole, "decoders": [0]}).encode()),
-    }
-    stored.write_bytes(forged[damage])
-    examined.clear()
-    assert scan(Files(photos), CONFIG) == expected
-    assert len(examined) == expected.found
-    examined.clear()
-    assert scan(Files(photos), CONFIG) == expected
-    assert examined == []
-
-
-def test_a_cache_that_cannot_be_written_is_no_error(photos: Path, private_cache: Path) -> None:
-    private_cache.write_text("a file where the folder should be")
-    assert failed(scan(Files(photos), CONFIG)) == BAD
-
-
-def test_the_cache_stands_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert scan_cache.cache_folder() == tmp_path / "cache"
-    monkeypatch.delenv("VITRAIL_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert scan_cache.cache_folder() == Path("/xdg/vitrail")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert scan_cache.cache_folder() == Path("/home/someone/.cache/vitrail")
-
-
-words = st.text(max_size=20)
-some_facts = st.builds(Facts, content=words.filter(bool), width=st.integers(1, 9), height=st.integers(1, 9),
-    format=words, odd=st.lists(words, max_size=2).map(tuple), lasting=st.booleans()) | st.builds(
-    Facts, reason=words.filter(bool))  # fmt: skip
-any_json = st.recursive(
-    st.none() | st.booleans() | st.integers() | words, lambda inner: st.lists(inner, max_size=8), max_leaves=12
-)
-
-
-@given(some_facts)
-def test_facts_survive_json(facts: Facts) -> None:
-    assert Facts.unpack(json.loads(json.dumps(facts.pack()))) == facts
-
-
-@given(any_json)
-def test_what_is_no_packed_facts_is_none(content: Any) -> None:
-    unpacked = Facts.unpack(content)
-    assert unpacked is None or unpacked.pack() == content
 
 
 # ---------------------------------------------------------------------------------------------------- saying it all

@@ -5,29 +5,24 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import os
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Generator, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vitrail import durable
 from vitrail.contracts import Failure, FileSource, Source
+from vitrail.data.appearance import Looks, look
 from vitrail.data.facts import Facts, digest, remarks
-from vitrail.data.scan_cache import ScanCache, stamp
-from vitrail.data.scan_pool import examine_files
+from vitrail.data.scan_files import Progress, scan_files
 from vitrail.data.scan_worker import Limits
 from vitrail.errors import BadImage, DataError
 from vitrail.settings import DataConfig
-
-Progress = Callable[[int, int], None]
-"""Called with (samples done, samples in all)."""
-
-_FILES_PER_PROCESS = 64
-"""Starting a process costs about as much as decoding so many photos."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +32,7 @@ class Audit:
     usable: indices in the source, rising.  bad: samples that cannot be used.  odd: usable but noteworthy.
     ignored: what lies beside the samples and is none.  sizes: (width, height) in pixels of each usable sample, formats:
     its file format ("" without a file).  content: a hash per source index, equal for equal bytes; "" for bad samples.
+    looks: how each usable sample looks, None where that was not learnt.
     """
 
     found: int
@@ -47,74 +43,69 @@ class Audit:
     sizes: tuple[tuple[int, int], ...]
     formats: tuple[str, ...]
     content: tuple[str, ...]
+    looks: Looks | None = None
 
 
 def scan(source: Source, config: DataConfig, progress: Progress | None = None, workers: int | None = None) -> Audit:
     """Decode every sample of `source` once and say what was found, in the order of the source.
 
-    Files are decoded in `workers` child processes (by default as many as there are cores and work for them), each
-    file within a limit of time and memory: one that crashes, hangs or bloats its decoder is bad and named, and costs
-    nothing else. What is known from an earlier scan, by path, size and time of change, is not decoded again. Sources
-    that have no files are read in this process. The result does not depend on `workers`.
+    Files are decoded in child processes, see `scan_files`; sources that have no files are read in this process. The
+    result does not depend on `workers`. Of each sample a few hundred bytes are kept.
     """
     report = progress or (lambda done, total: None)
-    look = _look_at_files if isinstance(source, FileSource) else _look_here
-    facts = look(source, config, report, workers)
-    keys = [item.key for item in source.items]
-    usable = tuple(i for i, fact in enumerate(facts) if not fact.reason)
+    look_at = _look_at_files if isinstance(source, FileSource) else _look_here
+    count = len(source.items)
+    looks = Looks.room(count, config.channels)
+    reasons, odd = dict[int, str](), dict[int, str]()
+    content, formats = [""] * count, [""] * count
+    sizes = np.zeros((count, 2), np.int64)
+    with contextlib.closing(look_at(source, config, report, workers)) as answers:
+        for index, fact in answers:
+            if fact.reason:
+                reasons[index] = fact.reason
+                continue
+            content[index], formats[index], sizes[index] = fact.content, fact.format, (fact.width, fact.height)
+            if fact.odd:
+                odd[index] = "; ".join(fact.odd)
+            if fact.look is not None:
+                looks.put(index, fact.look)
+    items = source.items
+    usable = [index for index in range(count) if index not in reasons]
     return Audit(
-        found=len(facts),
-        usable=usable,
-        bad=tuple(Failure(key, fact.reason) for key, fact in zip(keys, facts, strict=True) if fact.reason),
-        odd=tuple(Failure(keys[i], "; ".join(facts[i].odd)) for i in usable if facts[i].odd),
+        found=count,
+        usable=tuple(usable),
+        bad=tuple(Failure(items[index].key, reasons[index]) for index in sorted(reasons)),
+        odd=tuple(Failure(items[index].key, odd[index]) for index in sorted(odd)),
         ignored=tuple(getattr(source, "ignored", ())),
-        sizes=tuple((facts[i].width, facts[i].height) for i in usable),
-        formats=tuple(facts[i].format for i in usable),
-        content=tuple(fact.content for fact in facts),
+        sizes=tuple((width, height) for width, height in sizes[usable].tolist()),
+        formats=tuple(formats[index] for index in usable),
+        content=tuple(content),
+        looks=looks.of(usable),
     )
 
 
-def _look_at_files(source: Source, config: DataConfig, report: Progress, workers: int | None) -> list[Facts]:
+def _look_at_files(
+    source: Source, config: DataConfig, report: Progress, workers: int | None
+) -> Generator[tuple[int, Facts], None, None]:
     assert isinstance(source, FileSource)
-    limits = Limits.of(config.channels, config.max_pixels)
-    cache = ScanCache(source.location, limits)
-    paths = [source.path(i) for i in range(len(source.items))]
-    stamps = [stamp(path) for path in paths]  # before reading: a file that changes meanwhile is read again next time
-    facts = [cache.get(path, now) for path, now in zip(paths, stamps, strict=True)]
-    unknown = [(i, paths[i]) for i, fact in enumerate(facts) if fact is None]
-    done = len(facts) - len(unknown)
-    report(done, len(facts))
-    if unknown:
-        crew = workers or min(_cores(), 1 + len(unknown) // _FILES_PER_PROCESS)
-        try:
-            with contextlib.closing(examine_files(unknown, limits, crew)) as answers:
-                for index, fact in answers:
-                    facts[index] = fact
-                    cache.put(paths[index], stamps[index], fact)
-                    done += 1
-                    report(done, len(facts))
-        finally:
-            cache.save()  # an interrupted scan goes on where it was
-    return [fact for fact in facts if fact is not None]
+    paths = [source.path(index) for index in range(len(source.items))]
+    return scan_files(source.location, paths, Limits.of(config.channels, config.max_pixels), report, workers)
 
 
-def _look_here(source: Source, config: DataConfig, report: Progress, workers: int | None) -> list[Facts]:
-    facts = []
-    for index in range(len(source.items)):
+def _look_here(
+    source: Source, config: DataConfig, report: Progress, workers: int | None
+) -> Generator[tuple[int, Facts], None, None]:
+    count = len(source.items)
+    for index in range(count):
         try:
             content = source.content(index)
             pixels = source.read(index, config.channels)
         except BadImage as error:
-            facts.append(Facts(reason=error.reason))
+            yield index, Facts(reason=error.reason)
         else:
             height, width, _ = pixels.shape
-            facts.append(Facts("", digest(content), width, height, "", tuple(remarks(pixels))))
-        report(index + 1, len(source.items))
-    return facts
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            yield index, Facts("", digest(content), width, height, "", tuple(remarks(pixels)), look=look(pixels))
+        report(index + 1, count)
 
 
 def refuse_if_too_bad(audit: Audit, max_bad_fraction: float) -> None:

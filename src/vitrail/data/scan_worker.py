@@ -18,27 +18,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitrail.data.facts import Facts, examine_file
+from vitrail.data.facts import Facts, examine_file, examine_map
 
 READY = ["ready"]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one file may ask for. seconds: of processor time.  memory: bytes beyond those of the idle process."""
+    """What one file may ask for. seconds: of processor time.  memory: bytes beyond those of the idle process.
+
+    kind: "image", or "map" for masks and maps of numbers.
+    """
 
     channels: int
     max_pixels: int
     seconds: int
     memory: int
+    kind: str = "image"
 
     @classmethod
-    def of(cls, channels: int, max_pixels: int) -> Limits:
+    def of(cls, channels: int, max_pixels: int, kind: str = "image") -> Limits:
         """Limits that every honest image of `max_pixels` keeps, several times over in time.
 
         The hungriest decoder, WebP's, was measured at 16 bytes a pixel beyond the file itself.
         """
-        return cls(channels, max_pixels, seconds=10 + max_pixels // 10_000_000, memory=64 * 2**20 + 18 * max_pixels)
+        seconds, memory = 10 + max_pixels // 10_000_000, 64 * 2**20 + 18 * max_pixels
+        return cls(channels, max_pixels, seconds, memory, kind)
 
 
 def encode_path(path: Path) -> bytes:
@@ -111,4 +116,4 @@ def _complaint() -> str:
 
 
 if __name__ == "__main__":
-    serve(examine_file)
+    serve(examine_map if json.loads(sys.argv[1])["kind"] == "map" else examine_file)
