@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -58,10 +60,23 @@ def test_an_unknown_pooling_is_offered_the_nearest() -> None:
         pooling("meen", create_backbone("vit_tiny", image_size=16, depth=1))
 
 
+def test_attention_pooling_is_made_as_the_encoders_blocks_are() -> None:
+    encoder = create_backbone(
+        "vit_tiny", image_size=16, depth=1, width=24, heads=3, hidden=40, eps=1e-3, activation="gelu_tanh", norm="rms"
+    )
+    pool = pooling("map", encoder)
+    assert pool.heads == 3
+    assert pool.mlp.fc1.out_features == 40
+    assert pool.mlp.activation == "gelu_tanh"
+    assert isinstance(pool.norm, torch.nn.RMSNorm)
+    assert pool.norm.eps == 1e-3
+
+
 @pytest.mark.parametrize(("width", "heads"), [(192, 3), (768, 12), (24, 1)])
-def test_attention_pooling_has_heads_as_wide_as_the_encoders(width: int, heads: int) -> None:
-    options = {"image_size": 16, "depth": 1, "width": width, "heads": 3}
-    assert pooling("map", create_backbone("vit_tiny", **options)).heads == heads
+def test_attention_pooling_has_heads_of_64_where_no_block_says_more(width: int, heads: int) -> None:
+    pool = pooling("map", SimpleNamespace(width=width, prefix_names=()))
+    assert pool.heads == heads
+    assert pool.mlp.fc1.out_features == 4 * width
 
 
 def test_a_model_without_cls_pools_its_patches() -> None:

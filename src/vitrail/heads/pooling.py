@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from vitrail.contracts import Backbone, Features
 from vitrail.errors import UsageError, unknown
 from vitrail.layers.attention import AttentionLayout, ScaledDotProduct
-from vitrail.layers.block import Mlp
+from vitrail.layers.block import Activation, BlockShape, Mlp, OfBlocks
 from vitrail.layers.initialise import Draw, truncated_normal
+from vitrail.layers.norm import Norm, normalise
 
 POOLINGS = ("cls", "mean", "map")
 HEAD_WIDTH = 64
-"""d of attention pooling, as in every encoder of the ViT and DeiT papers."""
+"""d of attention pooling where the backbone's blocks say nothing of it, as in ViT's encoders up to L."""
 
 
 class ClsPooling(nn.Module):
@@ -35,10 +36,14 @@ class MeanPooling(nn.Module):
 class MapPooling(nn.Module):
     """Multi-head attention pooling (MAP): a learned probe asks all patches, then an MLP with a residual.
 
-    Features -> (B, D). Set Transformer (arXiv 1810.00825), as used by Zhai et al. 2022 (arXiv 2106.04560).
+    Features -> (B, D). Set Transformer (arXiv 1810.00825), as used by Zhai et al. 2022 (arXiv 2106.04560); heads,
+    hidden width, norm and activation are those of the encoder's blocks, as in big_vision.
     """
 
-    def __init__(self, width: int, heads: int, hidden: int, eps: float = 1e-6) -> None:
+    def __init__(
+        self, width: int, heads: int, hidden: int, eps: float = 1e-6, activation: Activation = "gelu",
+        norm: Norm = "layer",
+    ) -> None:  # fmt: skip
         super().__init__()
         assert width % heads == 0, "heads are chosen to divide the width"
         self.heads = heads
@@ -47,8 +52,8 @@ class MapPooling(nn.Module):
         self.kv = nn.Linear(width, 2 * width)
         self.core = ScaledDotProduct()
         self.proj = nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width, eps=eps)
-        self.mlp = Mlp(width, hidden)
+        self.norm = normalise(norm, width, eps)
+        self.mlp = Mlp(width, hidden, activation)
 
     def forward(self, features: Features) -> Tensor:
         x = features.tokens  # (B, N, D)
@@ -79,6 +84,11 @@ def pooling(kind: str, backbone: Backbone) -> nn.Module:
             raise UsageError("pooling=cls needs a [CLS] token, which this model has not: use mean or map")
         return ClsPooling()
     if kind == "map":
-        heads = backbone.width // HEAD_WIDTH if backbone.width % HEAD_WIDTH == 0 else 1
-        return MapPooling(backbone.width, heads, 4 * backbone.width)
+        shape = backbone.block_shape() if isinstance(backbone, OfBlocks) else _as_in_vit(backbone.width)
+        return MapPooling(shape.width, shape.heads, shape.hidden, shape.eps, shape.activation, shape.norm)
     return MeanPooling()
+
+
+def _as_in_vit(width: int) -> BlockShape:
+    """A block of a ViT of that width, for tokens that come from blocks of another kind."""
+    return BlockShape(width, width // HEAD_WIDTH if width % HEAD_WIDTH == 0 else 1, 4 * width)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.contracts import CellMap
+from vitrail.layers.norm import Norm, normalise
 
 
 @dataclass(frozen=True)
@@ -75,20 +76,27 @@ def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tenso
 class SelfAttention(nn.Module):
     """Multi-head self-attention (Vaswani et al. 2017): every token looks at every token. (B, T, D) -> (B, T, D).
 
-    prefix: K, the number of leading tokens that are no patches. width must be a multiple of heads.
+    prefix: K, the number of leading tokens that are no patches. width must be a multiple of heads.  qk_norm: queries
+    and keys are normalised, each head's by itself, before they meet (ViT-22B, arXiv 2302.05442, section 2); heads share
+    the d weights.
     """
 
-    def __init__(self, width: int, heads: int, prefix: int = 0, qkv_bias: bool = True) -> None:
+    def __init__(
+        self, width: int, heads: int, prefix: int = 0, qkv_bias: bool = True, qk_norm: bool = False,
+        norm: Norm = "layer", eps: float = 1e-6,
+    ) -> None:  # fmt: skip
         super().__init__()
         assert width % heads == 0, "the config checks this"
         self.heads, self.prefix = heads, prefix
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.q_norm = normalise(norm, width // heads, eps) if qk_norm else nn.Identity()
+        self.k_norm = normalise(norm, width // heads, eps) if qk_norm else nn.Identity()
         self.core = ScaledDotProduct()
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, A, T, d)
-        y = self.core(q, k, v, None)  # (B, A, T, d)
+        y = self.core(self.q_norm(q), self.k_norm(k), v, None)  # (B, A, T, d)
         out: Tensor = self.proj(y.transpose(1, 2).flatten(2))  # (B, T, D)
         return out
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from vitrail.layers.attention import SelfAttention
 from vitrail.layers.initialise import Draw, constant
+from vitrail.layers.norm import Norm, normalise
 
 Activation = Literal["gelu", "gelu_tanh"]
 """GELU by the error function, as in every PyTorch port, or by its tanh approximation, as in Flax. They differ by up to
@@ -69,23 +71,75 @@ class DropPath(nn.Module):
         return out
 
 
+@dataclass(frozen=True)
+class BlockShape:
+    """What a block is made of: A heads, an MLP of hidden width M, and its norms.
+
+    qkv_bias, qk_norm: of its attention.  layer_scale: the first value of LayerScale, 0 for none.
+    """
+
+    width: int
+    heads: int
+    hidden: int
+    eps: float = 1e-6
+    activation: Activation = "gelu"
+    norm: Norm = "layer"
+    qkv_bias: bool = True
+    qk_norm: bool = False
+    layer_scale: float = 0.0
+
+    def attention(self, prefix: int) -> SelfAttention:
+        """Self-attention over K = prefix tokens and the patches."""
+        return SelfAttention(self.width, self.heads, prefix, self.qkv_bias, self.qk_norm, self.norm, self.eps)
+
+    def scale(self) -> nn.Module:
+        """What a residual branch ends with."""
+        return LayerScale(self.width, self.layer_scale) if self.layer_scale else nn.Identity()
+
+
+@runtime_checkable
+class OfBlocks(Protocol):
+    """A backbone whose blocks are all alike; a head that attends to its tokens is made as they are."""
+
+    def block_shape(self) -> BlockShape:
+        """What its blocks are made of."""
+
+
 class Block(nn.Module):
     """x + MHSA(LN(x)), then x + MLP(LN(x)) (ViT, equations 2 and 3): (B, T, D) -> (B, T, D)."""
 
-    def __init__(
-        self, width: int, heads: int, hidden: int, *, prefix: int, eps: float, qkv_bias: bool,
-        layer_scale: float | None, drop_path: float, activation: Activation = "gelu",
-    ) -> None:  # fmt: skip
+    def __init__(self, shape: BlockShape, prefix: int, drop_path: float) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=eps)
-        self.attn = SelfAttention(width, heads, prefix, qkv_bias)
-        self.scale1 = LayerScale(width, layer_scale) if layer_scale else nn.Identity()
-        self.norm2 = nn.LayerNorm(width, eps=eps)
-        self.mlp = Mlp(width, hidden, activation)
-        self.scale2 = LayerScale(width, layer_scale) if layer_scale else nn.Identity()
+        self.norm1 = normalise(shape.norm, shape.width, shape.eps)
+        self.attn = shape.attention(prefix)
+        self.scale1 = shape.scale()
+        self.norm2 = normalise(shape.norm, shape.width, shape.eps)
+        self.mlp = Mlp(shape.width, shape.hidden, shape.activation)
+        self.scale2 = shape.scale()
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.scale1(self.attn(self.norm1(x))))  # (B, T, D)
         out: Tensor = x + self.drop_path(self.scale2(self.mlp(self.norm2(x))))  # (B, T, D)
+        return out
+
+
+class ParallelBlock(nn.Module):
+    """x + MLP(LN(x)) + MHSA(LN(x)), one norm for both (ViT-22B, arXiv 2302.05442, section 2): (B, T, D) -> (B, T, D).
+
+    Stochastic depth drops both branches of a sample or neither.
+    """
+
+    def __init__(self, shape: BlockShape, prefix: int, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = normalise(shape.norm, shape.width, shape.eps)
+        self.attn = shape.attention(prefix)
+        self.scale1 = shape.scale()
+        self.mlp = Mlp(shape.width, shape.hidden, shape.activation)
+        self.scale2 = shape.scale()
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm1(x)
+        out: Tensor = x + self.drop_path(self.scale1(self.attn(y)) + self.scale2(self.mlp(y)))  # (B, T, D)
         return out

@@ -122,6 +122,6 @@ def _defaults(module: nn.Module) -> Mapping[str, Draw]:
     if isinstance(module, nn.Conv2d):
         draw = fan_in_uniform(module.weight[0].numel())
         return {"weight": draw, "bias": draw}
-    if isinstance(module, (nn.LayerNorm, nn.BatchNorm2d, nn.GroupNorm)):
+    if isinstance(module, (nn.LayerNorm, nn.RMSNorm, nn.BatchNorm2d, nn.GroupNorm)):
         return {"weight": constant(1.0), "bias": constant(0.0)}
     return {}
