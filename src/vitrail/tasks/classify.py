@@ -73,9 +73,15 @@ class Classify:
     # -------------------------------------------------------------------------------------------------------- learning
 
     def head(self, backbone: Backbone, pooling: str) -> nn.Module:
-        """Pooling and a linear layer: Features -> logits (B, Y)."""
+        """Pooling and a linear layer: Features -> logits (B, Y).
+
+        Two layers where [CLS] is to be read and a distillation token stands beside it.
+        """
+        from vitrail.heads.distilled import DistilledHead
         from vitrail.heads.linear import LinearHead
 
+        if pooling == "cls" and "dist" in backbone.prefix_names:
+            return DistilledHead(backbone, self.outputs)
         return LinearHead(backbone, self.outputs, pooling)
 
     def loss(self, outputs: Tensor, targets: Tensor, mixing: Mixing | None = None, train: bool = False) -> Tensor:
