@@ -57,3 +57,20 @@ def test_less_is_kept_between_the_passes() -> None:
     lean = _model()
     recompute(lean.backbone.blocks())
     assert kept(lean) < kept(_model()) / 2
+
+
+def test_running_statistics_see_each_batch_once() -> None:
+    def model():
+        return vitrail.create_model("resnet18", outputs=3, image_size=16, patch_size=1, width=8, drop_path=0.5)
+
+    images = torch.randn(4, 3, 16, 16)
+    plain, lean = model(), model()
+    recompute(lean.backbone.blocks())
+    for _ in range(2):
+        (loss, gradients), (other, others) = _step(plain, images), _step(lean, images)
+        assert torch.equal(loss, other)
+        assert all(torch.equal(a, b) for a, b in zip(gradients, others, strict=True))
+    buffers = dict(lean.named_buffers())
+    assert len(buffers) > 20
+    assert all(torch.equal(buffer, buffers[name]) for name, buffer in plain.named_buffers())
+    assert not torch.equal(buffers["backbone.body.layer4.1.bn2.running_mean"], torch.zeros(64))

@@ -26,6 +26,7 @@ from vitrail.evaluate.evaluator import Evaluation, evaluate
 from vitrail.seeding import derive_seed
 from vitrail.settings import Config
 from vitrail.training import checkpoint
+from vitrail.training.batch_statistics import has_batch_statistics, without_failures
 from vitrail.training.checkpoint import Progress
 from vitrail.training.ema import Average
 from vitrail.training.journal import Journal, duration
@@ -65,6 +66,7 @@ class Loop:
         self.schedule = Schedule(images, config.train)
         self.average = Average(self.model, config.train.ema)
         self.updater = Updater(self.model, config.train)
+        self.batch_statistics = has_batch_statistics(self.model)
         self.engine = make_engine(self.average.model)
         self.progress = Progress()
         self.pending: deque[dict[str, Any]] = deque()
@@ -137,10 +139,16 @@ class Loop:
         loss_sum = torch.zeros((), device=self.device)
         weight = torch.zeros((), device=self.device)
         groups = 0
+        self.updater.begin()
         for number, batch in enumerate(micro_batches):
             self._count_failures(batch)
-            mixed = mix(batch, config.augment, config.data_seed, step, first_group=groups).to(self.device)
+            mixed = mix(batch, config.augment, config.data_seed, step, first_group=groups)
             groups += -(-len(batch.keys) // MIX_GROUP)
+            if self.batch_statistics:
+                mixed = without_failures(mixed)
+                if not len(mixed.keys):
+                    continue
+            mixed = mixed.to(self.device)
             torch.manual_seed(derive_seed(config.seed, "model", step, number, 0))
             with torch.autocast(self.device, torch.bfloat16, enabled=config.train.precision == "bf16"):
                 losses = self.objective(self.model, mixed)

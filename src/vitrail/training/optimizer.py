@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.settings import TrainConfig
+from vitrail.training.batch_statistics import Statistics
 
 
 def groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -36,15 +37,23 @@ def _undecayed(module: nn.Module) -> Iterable[nn.Parameter]:
 
 
 class Updater:
-    """Applies one clipped AdamW update from summed gradients, or none if anything is not finite."""
+    """Applies one clipped AdamW update from summed gradients, or none if anything is not finite.
+
+    `begin` stands before the forward passes of an update: a refused one leaves running statistics as they were then.
+    """
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
         self.config = config
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.names = [name for name, p in model.named_parameters() if p.requires_grad]
+        self.statistics = Statistics(model)
         self.adamw = torch.optim.AdamW(
             groups(model, config.weight_decay), lr=config.lr, betas=(config.beta1, config.beta2), fused=True
         )
+
+    def begin(self) -> None:
+        """Remember what forward passes change by themselves."""
+        self.statistics.keep()
 
     def update(self, lr: float, loss_sum: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """One update; returns (gradient norm before clipping, 1.0 where the update was refused), both on the device.
@@ -55,7 +64,8 @@ class Updater:
             group["lr"] = lr
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients) / weight
-        refused = (~(norm.isfinite() & loss_sum.isfinite() & (weight > 0))).float()
+        finite = norm.isfinite() & loss_sum.isfinite() & self.statistics.finite().to(norm.device)
+        refused = (~(finite & (weight > 0))).float()
         shrink = (self.config.clip / (norm + 1e-6)).clamp(max=1.0) if self.config.clip else torch.ones_like(norm)
         # The fused kernel divides gradients by grad_scale and leaves everything as it was where found_inf is 1: the
         # attributes are how torch's own GradScaler hands them over.
@@ -63,6 +73,7 @@ class Updater:
         self.adamw.found_inf = refused  # type: ignore[attr-defined]
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)
+        self.statistics.back(refused > 0)
         return norm, refused
 
     def tensors(self) -> dict[str, Tensor]:
