@@ -45,7 +45,14 @@ class DataConfig(Strict):
     source: str
     """A folder, a table (.csv, .parquet, .jsonl) or a built-in name."""
     target: str | None = None
-    """A table's target column, guessed and said when left out; of `shapes`, the truth to learn (class, count, ...)."""
+    """What is learned, guessed and said when left out: a table's column, or several separated by commas; files, as in
+    masks/{name}.png; a folder of masks; classes of annotations; of `shapes`, a truth (class, count, ...)."""
+    images: str | None = None
+    """Where a table's images lie, as in images/{name}.png with its columns in braces; the folder of annotated images."""
+    weight: str | None = None
+    """A table's column of how much each image counts in the training loss."""
+    stratify: str | None = None
+    """A table's column whose values are spread evenly over the splits, besides classes, labels or numbers."""
     group: str | None = None
     """A table's column whose equal values stay in one split, such as a patient; by default the one called group."""
     split_file: str | None = None
@@ -79,7 +86,8 @@ class ModelConfig(Strict):
 class PreprocessConfig(Strict):
     """How an image becomes the model's input when nothing is random."""
 
-    resize: Literal["crop", "squash", "letterbox"] = "crop"
+    resize: Literal["crop", "squash", "letterbox", "tile"] = "crop"
+    """tile keeps every pixel as it is and goes over the image in overlapping windows; for a value per pixel only."""
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     mean: tuple[float, ...] = (0.5,)
@@ -116,6 +124,8 @@ class AugmentConfig(Strict):
     """Smallest and largest share of the image's area that a random crop takes; (1, 1) is no crop."""
     crop_ratio: tuple[float, float] = (0.75, 4 / 3)
     flip: bool = True
+    jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest relative change of brightness, contrast and saturation."""
     randaugment_ops: Annotated[int, Field(ge=0, le=10)] = 0
     randaugment_magnitude: Annotated[int, Field(ge=0, le=30)] = 9
     erase: Fraction = 0.0

@@ -68,6 +68,8 @@ class MemorySource:
 class Names:
     """Class names as int64, in sorted order."""
 
+    dense = False
+
     def __init__(self, names: Sequence[str]) -> None:
         self.names = sorted(set(names))
 

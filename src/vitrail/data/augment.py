@@ -46,7 +46,7 @@ class TrainTransform:
         """(h, w, C) uint8 -> (C, H, W) float32, normalised."""
         if self._whole:
             pixels = self._preprocessor.fit(pixels)
-        with _seeded(derive_seed("augment", *key)) as restart:
+        with seeded(derive_seed("augment", *key)) as restart:
             varied = []
             for image, operations in self._operations:
                 restart()
@@ -86,7 +86,7 @@ def _picture(pixels: Pixels) -> Image.Image:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[Callable[[], object]]:
+def seeded(seed: int) -> Iterator[Callable[[], object]]:
     """Run with torch's global CPU generator seeded, and put it back; yields what starts the draws anew.
 
     torch.manual_seed would reseed every GPU as well, which nothing here draws from.

@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vitrail.contracts import Batch, Failure, Pixels, Source, Targets
+from vitrail.contracts import Batch, DenseTargets, Failure, Item, Pixels, Source, Targets
 from vitrail.data.augment import TrainTransform
 from vitrail.data.cache import CachedSource
+from vitrail.data.joint import JointTransform
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.workers import Pipeline
 from vitrail.errors import BadImage
@@ -30,6 +31,10 @@ Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 Transform = Callable[[Pixels, tuple[int, ...]], Tensor]
 """A decoded image and the key of its draws -> (C, H, W) float32."""
+
+Values = np.ndarray[Any, Any]
+Joint = Callable[[Pixels, Values, Values, tuple[int, ...]], tuple[Tensor, Values]]
+"""A decoded image, its target's values, a blank, and the key of their draws -> (C, H, W) float32, (..., H, W)."""
 
 
 def epoch_order(data_seed: int, epoch: int, length: int) -> Indices:
@@ -88,9 +93,12 @@ class TrainLoader(_Loader):
         assert (last_position - first_position) % self._size == 0
         if not config.data.workers and not isinstance(source, CachedSource):
             source = CachedSource(source, config.data.cache_mb)
-        transform = TrainTransform(config)
         zeros = (config.data.channels, config.model.image_size, config.model.image_size)
-        work = _Work(source, targets, transform, config.data.channels, zeros)
+        work: _Work | _DenseWork
+        if targets.dense:
+            work = _DenseWork(source, cast(DenseTargets, targets), JointTransform(config), zeros)
+        else:
+            work = _Work(source, targets, TrainTransform(config), config.data.channels, zeros)
         self._pipeline = Pipeline(work, self._requests, config.data.workers)
 
     def __len__(self) -> int:
@@ -124,7 +132,13 @@ class EvalLoader(_Loader):
         self._indices = np.asarray(indices, dtype=np.int64)
         self._size = batch_size
         zeros = (preprocessor.channels, *preprocessor.size)
-        work = _Work(source, targets, partial(_preprocess, preprocessor), preprocessor.channels, zeros)
+        work: _Work | _DenseWork
+        if targets is not None and targets.dense:
+            work = _DenseWork(source, cast(DenseTargets, targets), partial(_preprocess_both, preprocessor), zeros)
+        else:
+            work = _Work(source, targets, partial(_preprocess, preprocessor), preprocessor.channels, zeros)
+        if preprocessor.resize == "tile":
+            self._size = 1  # images keep their sizes, so no two need fit in one batch
         self._pipeline = Pipeline(work, self._requests, workers)
 
     def __len__(self) -> int:
@@ -171,6 +185,56 @@ class _Work:
             keys=tuple(item.key for item in items),
             failures=tuple(failures),
         )
+
+
+class _DenseWork:
+    """Turns a request into its batch where targets have a value per pixel. shape: of an image, (C, H, W).
+
+    A target that cannot be read fails its sample, as an image does: weight 0, named, of nothing known.
+    """
+
+    def __init__(self, source: Source, targets: DenseTargets, joint: Joint, shape: tuple[int, int, int]) -> None:
+        self._source, self._targets, self._joint, self._shape = source, targets, joint, shape
+
+    def __call__(self, request: _Request) -> Batch:
+        items = [self._source.items[int(i)] for i in request.indices]
+        weights = torch.ones(len(items))
+        failures, images, targets = [], [], []
+        for row, (index, item) in enumerate(zip(request.indices, items, strict=True)):
+            try:
+                image, values = self._pair(int(index), item, request.keys[row] if request.keys else ())
+            except BadImage as error:
+                weights[row] = 0
+                failures.append(Failure(item.key, error.reason))
+                image, values = torch.zeros(self._shape), self._targets.blank(self._shape[1:])
+            images.append(image)
+            targets.append(values)
+        return Batch(
+            images=torch.stack(images),
+            targets=self._targets.collate(targets),
+            weights=weights,
+            positions=torch.from_numpy(request.positions),
+            indices=torch.from_numpy(request.indices),
+            keys=tuple(item.key for item in items),
+            failures=tuple(failures),
+        )
+
+    def _pair(self, index: int, item: Item, key: tuple[int, ...]) -> tuple[Tensor, Values]:
+        pixels = self._source.read(index, self._shape[0])
+        values: Values = self._targets.encode(item.target)
+        if values.shape[-2:] != pixels.shape[:2]:
+            (high, wide), (height, width) = values.shape[-2:], pixels.shape[:2]
+            raise BadImage(f"its target is {high} x {wide} pixels, the image {height} x {width}")
+        return self._joint(pixels, values, self._targets.blank(self._shape[1:]), key)
+
+
+def _preprocess_both(
+    preprocessor: Preprocessor, pixels: Pixels, values: Values, blank: Values, key: tuple[int, ...]
+) -> tuple[Tensor, Values]:
+    image = torch.from_numpy(preprocessor(pixels))
+    if blank.shape[-2:] != image.shape[1:]:  # with resize=tile, an image is as large as it is
+        blank = np.broadcast_to(blank[..., :1, :1], (*blank.shape[:-2], *image.shape[1:]))
+    return image, preprocessor.fit_values(values, blank)
 
 
 def _preprocess(preprocessor: Preprocessor, pixels: Pixels, key: tuple[int, ...]) -> Tensor:

@@ -18,6 +18,7 @@ from vitrail.errors import UsageError
 from vitrail.settings import Config, Positive, Strict
 
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
+Values = np.ndarray[Any, Any]
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -37,13 +38,15 @@ class Preprocessor(Strict):
     """Resize, crop or pad, scale and normalise. Callable: (h, w, C) uint8 -> (C, H, W) float32.
 
     size: (H, W).  resize: "crop" scales so that the size over crop_fraction is just covered, and cuts its centre;
-    "squash" stretches; "letterbox" fits the whole image in and pads it with the mean colour.  mean, std: one value per
-    channel or one for all, on pixels scaled to [0, 1]. An image that has the right size is not resampled.
+    "squash" stretches; "letterbox" fits the whole image in and pads it with the mean colour; "tile" leaves every pixel
+    as it is, and pads an image that is smaller than the size: (H, W) is then that of the windows to look through.
+    mean, std: one value per channel or one for all, on pixels scaled to [0, 1]. An image that has the right size is not
+    resampled.
     """
 
     size: tuple[Positive, Positive]
     channels: Positive = 3
-    resize: Literal["crop", "squash", "letterbox"] = "crop"
+    resize: Literal["crop", "squash", "letterbox", "tile"] = "crop"
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     mean: tuple[float, ...] = (0.5,)
@@ -70,18 +73,45 @@ class Preprocessor(Strict):
         return self.normalise(self.fit(pixels))
 
     def fit(self, pixels: Pixels) -> Pixels:
-        """(h, w, C) uint8 -> (H, W, C) uint8: the geometry alone."""
+        """(h, w, C) uint8 -> (H, W, C) uint8, or larger with "tile" (see `canvas`): the geometry alone."""
         assert pixels.ndim == 3
         assert pixels.shape[2] == self.channels
         geometry = self.geometry(*pixels.shape[:2])
         left, top, right, bottom = geometry.place
         fitted = resample(pixels, geometry.box, (bottom - top, right - left), self.interpolation)
-        if fitted.shape[:2] == self.size:
+        whole = self.canvas(*pixels.shape[:2])
+        if fitted.shape[:2] == whole:
             return fitted
-        canvas = np.empty((*self.size, self.channels), np.uint8)
+        canvas = np.empty((*whole, self.channels), np.uint8)
         canvas[:] = self.mean_colour
         canvas[top:bottom, left:right] = fitted
         return canvas
+
+    def canvas(self, height: int, width: int) -> tuple[int, int]:
+        """The (H, W) that an image of (height, width) becomes: the size, but with "tile" no less than the image."""
+        return (max(self.size[0], height), max(self.size[1], width)) if self.resize == "tile" else self.size
+
+    @property
+    def windows(self) -> tuple[int, int] | None:
+        """(H, W) of the windows that an image is looked at through, None where it is looked at whole."""
+        return self.size if self.resize == "tile" else None
+
+    def fit_values(self, values: Values, blank: Values) -> Values:
+        """A map (..., h, w) over an image's pixels -> (..., H, W) over the model's, by the geometry of its image.
+
+        blank: what stands where the model has no pixel of the image, (..., H, W). No value is invented: each pixel
+        takes that of the image's pixel under its centre.
+        """
+        geometry = self.geometry(*values.shape[-2:])
+        (left, top, right, bottom), place = geometry.box, geometry.place
+        rows = _under(top, bottom, place[3] - place[1], values.shape[-2])
+        columns = _under(left, right, place[2] - place[0], values.shape[-1])
+        fitted = values[..., rows[:, None], columns[None, :]]
+        if fitted.shape[-2:] == blank.shape[-2:]:
+            return fitted
+        whole = blank.astype(fitted.dtype, copy=True)
+        whole[..., place[1] : place[3], place[0] : place[2]] = fitted
+        return whole
 
     def normalise(self, pixels: Pixels) -> Floats:
         """(H, W, C) uint8 -> (C, H, W) float32: (pixels / 255 - mean) / std."""
@@ -100,6 +130,8 @@ class Preprocessor(Strict):
         """Which part of an image of (height, width) goes where."""
         out_height, out_width = self.size
         whole = (0.0, 0.0, float(width), float(height))
+        if self.resize == "tile":
+            return Geometry(whole, (0, 0, width, height))
         if self.resize == "squash":
             return Geometry(whole, (0, 0, out_width, out_height))
         if self.resize == "letterbox":
@@ -119,8 +151,8 @@ class Preprocessor(Strict):
 
         Bilinear between the model's pixel centres; size is the image's (height, width).
         """
-        assert values.shape == self.size
         height, width = size
+        assert values.shape == self.canvas(height, width)
         geometry = self.geometry(height, width)
         columns = _back(width, geometry.box[0], geometry.box[2], geometry.place[0], geometry.place[2])
         rows = _back(height, geometry.box[1], geometry.box[3], geometry.place[1], geometry.place[3])
@@ -153,6 +185,12 @@ def resample(
     # channel by channel: Pillow would take a fourth for alpha and weight the colours by it
     bands = [Image.fromarray(np.ascontiguousarray(pixels[..., c])) for c in range(pixels.shape[2])]
     return np.stack([np.asarray(band.resize((width, height), _FILTERS[interpolation], box)) for band in bands], axis=-1)
+
+
+def _under(low: float, high: float, count: int, length: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """For each of `count` pixels stretched over [low, high), the pixel under its centre, of `length`."""
+    places = low + (np.arange(count) + 0.5) * (high - low) / count
+    return np.clip(np.floor(places), 0, length - 1).astype(np.int64)
 
 
 def _back(length: int, low: float, high: float, first: int, last: int) -> Doubles:

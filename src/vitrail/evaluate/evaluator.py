@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from vitrail.contracts import Batch, Engine, Failure, Task
+from vitrail.contracts import Batch, Engine, Failure, Meter, Prediction, Task
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,9 @@ class Evaluation:
     """What a model did on a split.
 
     metrics: the task's, and `loss` (mean over samples, no smoothing, no weights). outputs (n, Y), targets (n, ...),
-    losses (n,) and keys stand in the split's order without the `failures`.
+    losses (n,) and keys stand in the split's order without the `failures`. Of a task with a value per pixel, outputs
+    and targets are not kept, (n, 0): they would not fit in memory.  answers: one per sample, without its maps, where
+    they were asked for.  meter: what the metrics were computed by.
     """
 
     metrics: dict[str, float]
@@ -27,11 +29,14 @@ class Evaluation:
     indices: np.ndarray[Any, np.dtype[np.int64]]
     keys: tuple[str, ...]
     failures: tuple[Failure, ...]
+    answers: tuple[Prediction, ...] = ()
+    meter: Meter | None = None
 
 
 def evaluate(
-    engine: Engine, batches: Iterable[Batch], task: Task, progress: Callable[[int], None] | None = None
-) -> Evaluation:
+    engine: Engine, batches: Iterable[Batch], task: Task, progress: Callable[[int], None] | None = None,
+    answers: bool = False,
+) -> Evaluation:  # fmt: skip
     """Run every batch once and score it. `progress` is told the number of images done.
 
     A sample that cannot be read is left out of the metrics and named in `failures`: it is never replaced.
@@ -40,6 +45,7 @@ def evaluate(
     outputs, targets, losses, indices = [], [], [], []
     keys: list[str] = []
     failures: list[Failure] = []
+    said: list[Prediction] = []
     done = 0
     for batch in batches:
         failures += batch.failures
@@ -48,11 +54,14 @@ def evaluate(
             images, truth = batch.images[good], batch.targets[good]
             answer = torch.from_numpy(engine(images.numpy()))
             meter.update(answer, truth)
-            outputs.append(answer.numpy())
-            targets.append(truth.numpy())
+            named = [key for key, kept in zip(batch.keys, good.tolist(), strict=True) if kept]
+            if answers:
+                said += [replace(made, arrays={}) for made in task.decode(answer.numpy(), named)]
+            outputs.append(np.zeros((len(answer), 0), np.float32) if task.dense else answer.numpy())
+            targets.append(np.zeros((len(truth), 0), np.float32) if task.dense else truth.numpy())
             losses.append(task.loss(answer, truth).numpy())
             indices.append(batch.indices[good].numpy())
-            keys += [key for key, kept in zip(batch.keys, good.tolist(), strict=True) if kept]
+            keys += named
         done += len(batch.keys)
         if progress:
             progress(done)
@@ -64,5 +73,5 @@ def evaluate(
     metrics = {"loss": float(loss.astype(np.float64).mean()), **meter.compute()}
     return Evaluation(
         metrics, np.concatenate(outputs), np.concatenate(targets), loss, np.concatenate(indices), tuple(keys),
-        tuple(failures),
+        tuple(failures), tuple(said), meter,
     )  # fmt: skip

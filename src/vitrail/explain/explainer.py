@@ -13,7 +13,7 @@ from vitrail.errors import UsageError, unknown
 from vitrail.explain.attention import Explainable
 from vitrail.explain.explanation import Explanation
 from vitrail.explain.methods import Method, get_method
-from vitrail.runtime.torch_engine import TorchEngine
+from vitrail.runtime.torch_engine import make_engine
 
 
 class Explained(Protocol):
@@ -59,7 +59,7 @@ def explain(
     device = next(model.parameters()).device
     ready = artifact.preprocessor(pixels)[None]  # (1, C, H, W)
     images = torch.from_numpy(ready).to(device)
-    outputs = TorchEngine(model, str(device))(ready)
+    outputs = make_engine(model, str(device), artifact.preprocessor.windows)(ready)
     prediction = artifact.task.decode(outputs, [source])[0]
     labels = [str(label) for label in artifact.task.state().get("labels", ())]
     wanted = _target(target, labels, int(np.argmax(outputs[0]))) if chosen.by_class else None

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     Input = str | Path | Image.Image | np.ndarray[Any, Any] | Failure
 
+Ready = tuple[Floats, tuple[int, int]]
+"""An image as the model takes it, (C, H, W), and the (height, width) it has itself."""
+
 READERS = 4
 """Threads that decode; the decoders leave Python's lock while they do."""
 
@@ -36,11 +40,12 @@ def load(path: str | Path, device: str = "auto", backbone: Backbone | None = Non
     Raises UsageError where there is no model or no such device, IntegrityError where the model was damaged.
     """
     from vitrail.artifact import load as load_artifact
-    from vitrail.runtime.torch_engine import TorchEngine, pick_device
+    from vitrail.runtime.torch_engine import make_engine, pick_device
 
     chosen = pick_device(device)
     artifact = load_artifact(path, chosen, backbone)
-    return Predictor(artifact, TorchEngine(artifact.model, chosen), overlap=chosen != "cpu")
+    engine = make_engine(artifact.model, chosen, artifact.preprocessor.windows)
+    return Predictor(artifact, engine, overlap=chosen != "cpu")
 
 
 class Predictor:
@@ -72,11 +77,13 @@ class Predictor:
     def stream(self, sources: Iterable[Input], batch_size: int = 32) -> Iterator[Prediction]:
         """The same, as it is made: inputs are taken a batch at a time, with `overlap` a batch ahead."""
         numbered = iter(enumerate(sources))
+        if self.artifact.preprocessor.windows:
+            batch_size = 1  # images keep their sizes, so no two need fit in one batch
         with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1), "vitrail-read") as pool:
 
-            def begin() -> list[tuple[str, Future[Floats]]]:
+            def begin() -> list[tuple[str, Future[Ready]]]:
                 taken = itertools.islice(numbered, batch_size)
-                return [(_name(number, source), pool.submit(self.prepare, source)) for number, source in taken]
+                return [(_name(number, source), pool.submit(self._ready, source)) for number, source in taken]
 
             batch = begin()
             while batch:
@@ -120,9 +127,14 @@ class Predictor:
         """An input as the model takes it, (C, H, W) float32; raises BadImage."""
         return self.artifact.preprocessor(self.read(source))
 
-    def _answer(self, batch: Sequence[tuple[str, Future[Floats]]]) -> Iterator[Prediction]:
+    def _ready(self, source: Input) -> Ready:
+        pixels = self.read(source)
+        height, width = pixels.shape[:2]
+        return self.artifact.preprocessor(pixels), (height, width)
+
+    def _answer(self, batch: Sequence[tuple[str, Future[Ready]]]) -> Iterator[Prediction]:
         """Predictions of one batch: those that could be read through the model together, the rest as failures."""
-        ready: dict[int, Floats] = {}
+        ready: dict[int, Ready] = {}
         reasons: dict[int, str] = {}
         for place, (_, future) in enumerate(batch):
             try:
@@ -131,8 +143,9 @@ class Predictor:
                 reasons[place] = error.reason
         answers: Iterator[Prediction] = iter(())
         if ready:
-            outputs = self.engine(np.stack(list(ready.values())))
-            answers = iter(self.artifact.task.decode(outputs, [batch[place][0] for place in ready]))
+            outputs = self.engine(np.stack([array for array, _ in ready.values()]))
+            spread = [partial(self.artifact.preprocessor.to_image, size=size) for _, size in ready.values()]
+            answers = iter(self.artifact.task.decode(outputs, [batch[place][0] for place in ready], spread))
         for place, (name, _) in enumerate(batch):
             yield next(answers) if place in ready else Prediction(name, "failed", reasons[place])
 

@@ -30,7 +30,7 @@ from vitrail.report.data import EvaluationView, Picture, ReportData
 from vitrail.report.html import write_report
 from vitrail.run.folder import Run, versions
 from vitrail.run.prepare import Data
-from vitrail.runtime.torch_engine import TorchEngine
+from vitrail.runtime.torch_engine import make_engine
 from vitrail.settings import Config
 from vitrail.training.checkpoint import Progress
 from vitrail.training.journal import Journal, duration
@@ -48,7 +48,7 @@ def finish(
     device: str, journal: Journal,
 ) -> None:  # fmt: skip
     """Score the best model on val and test, write the tables and the report, and mark the run finished."""
-    engine = TorchEngine(artifact.model, device)
+    engine = make_engine(artifact.model, device, artifact.preprocessor.windows)
     results: dict[str, Evaluation] = {}
     for split in ("val", "test"):
         if data.indices(split):

@@ -85,9 +85,8 @@ def _sketch(stated: Stated) -> None:
 
     Where the image size will come from the data, a stated patch cannot be judged yet and is left out.
     """
-    name = build(stated).model.name
-    row = variant(name)
-    if "model.image_size" not in stated and name != row.name:
+    row = variant(build(stated).model.name)
+    if "model.image_size" not in stated:
         stated = {path: value for path, value in stated.items() if path != "model.patch_size"}
     config = choose(Facts(images=10_000, classes=2, native_size=64, flip=True), row, stated).config
     preprocessor_of(config)

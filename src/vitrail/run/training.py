@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from vitrail.data.dataset import DatasetSource
 from vitrail.data.loader import EvalLoader, TrainLoader
 from vitrail.data.sources import open_source
 from vitrail.data.split import split_record
-from vitrail.errors import DataError, Interrupted, UsageError, VitrailError
+from vitrail.errors import DataError, Interrupted, TrainingError, UsageError, VitrailError
 from vitrail.layers.recompute import recompute
 from vitrail.run import finish
 from vitrail.run.folder import Run, create, refuse_place
@@ -37,8 +38,9 @@ from vitrail.run.prepare import (
     read_audit,
     show,
 )
-from vitrail.runtime.torch_engine import TorchEngine, pick_device
+from vitrail.runtime.torch_engine import make_engine, pick_device
 from vitrail.settings import CUSTOM, Config, Stated, known_path, to_yaml
+from vitrail.training import checkpoint
 from vitrail.training.checkpoint import Progress
 from vitrail.training.journal import Journal
 from vitrail.training.loop import Loop
@@ -163,7 +165,7 @@ def evaluate(
     if not data.indices(split):
         raise DataError(f"{run.folder} has no {split} split: its splits are {', '.join(_splits(data))}")
     artifact = load_artifact(find(run.folder), pick_device(device))
-    engine = TorchEngine(artifact.model, pick_device(device))
+    engine = make_engine(artifact.model, pick_device(device), artifact.preprocessor.windows)
     result = finish.evaluate_split(engine, artifact.task, artifact.preprocessor, config, data, split)
     path = run.folder / f"predictions_{split}.csv"
     finish.write_predictions(path, artifact.task, data, {split: result})
@@ -205,7 +207,7 @@ def _go(
     if config.train.tensorboard:
         journal.tensorboard()
 
-    def keep(which: str, kept: nn.Module, metrics: dict[str, float]) -> None:
+    def keep(which: str, kept: nn.Module, metrics: dict[str, float], task: Task) -> None:
         card = {"run": run.folder.name, "data": data.source.name, "split": "val", "metrics": metrics}
         save(run.folder / "model" / which, kept, config, task, preprocessor, card)
 
@@ -220,8 +222,9 @@ def _go(
     )  # fmt: skip
     loop = Loop(
         model=model, task=task, objective=Supervised(task), config=config, images=len(data.split.train), device=device,
-        make_batches=make_batches, validation=validation, make_engine=lambda m: TorchEngine(m, device),
-        journal=journal, keep=keep, checkpoints=run.folder / "checkpoints",
+        make_batches=make_batches, validation=validation,
+        make_engine=lambda m: make_engine(m, device, preprocessor.windows), journal=journal, keep=keep,
+        checkpoints=run.folder / "checkpoints",
         allowed_failures=int(config.data.max_bad_fraction * len(data.source.items)),
     )  # fmt: skip
     if again:
@@ -257,6 +260,10 @@ def _recorded(run: Run, journal: Journal) -> Iterator[None]:
     except OSError as error:
         failure = durable.storage_error(error, f"cannot write to {run.folder}")
         _mark_failed(run, journal, failure)
+        if checkpoint.listed(run.folder / "checkpoints"):
+            failure = TrainingError(
+                f"{failure}\nThen go on with: vitrail train --resume {shlex.quote(str(run.folder))}"
+            )
         raise failure from error
     except Exception as error:
         _mark_failed(run, journal, error)

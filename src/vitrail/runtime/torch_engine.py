@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from vitrail.contracts import Floats
+from vitrail.contracts import Engine, Floats
 from vitrail.errors import UsageError
+from vitrail.runtime.tiles import TiledEngine
 
 
 def pick_device(name: str = "auto") -> str:
@@ -21,6 +22,12 @@ def pick_device(name: str = "auto") -> str:
         present = ", ".join(device for device, there in available.items() if there)
         raise UsageError(f"device '{name}' is not available here: use --device auto or one of: {present}")
     return name
+
+
+def make_engine(model: nn.Module, device: str, windows: tuple[int, int] | None = None) -> Engine:
+    """What runs `model` on arrays; through windows of (H, W) where images are larger than what the model takes."""
+    engine = TorchEngine(model, device)
+    return TiledEngine(engine, windows) if windows else engine
 
 
 class TorchEngine:

@@ -45,6 +45,8 @@ class Progress:
     seconds: float = 0.0
     stopped: str = ""
     """Why training ended before its last step, if it did."""
+    tuned: dict[str, Any] | None = None
+    """State of the task with what was chosen on the last validation outputs."""
 
 
 def save(root: Path, progress: Progress, model: nn.Module, average: Average, updater: Updater, keep: int) -> Path:

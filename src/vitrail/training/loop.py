@@ -8,6 +8,7 @@ the loop handles anyway, and ends with the bits of a run never stopped.
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 import time
 from collections import deque
@@ -25,6 +26,7 @@ from vitrail.errors import Interrupted, TrainingError
 from vitrail.evaluate.evaluator import Evaluation, evaluate
 from vitrail.seeding import derive_seed
 from vitrail.settings import Config
+from vitrail.tasks import restore
 from vitrail.training import checkpoint
 from vitrail.training.batch_statistics import has_batch_statistics, without_failures
 from vitrail.training.checkpoint import Progress
@@ -40,8 +42,8 @@ REFUSED_LIMIT = 3
 """So many updates in a row that are not finite end the run."""
 
 
-Keep = Callable[[str, nn.Module, dict[str, float]], None]
-"""Writes a model folder: keep("best", model, metrics)."""
+Keep = Callable[[str, nn.Module, dict[str, float], Task], None]
+"""Writes a model folder: keep("best", model, metrics, task)."""
 
 
 class Loop:
@@ -96,7 +98,7 @@ class Loop:
                 raise TrainingError(f"{what}: lower --batch-size, or raise train.accumulate") from None
             finally:
                 self.journal.stop()
-        self.keep("last", self.average.model, self._last_metrics())
+        self.keep("last", self.average.model, self._last_metrics(), self._tuned())
         return self.progress
 
     def _rehearse(self) -> None:
@@ -234,13 +236,14 @@ class Loop:
         row["memory_mb"] = peak_memory_mb(self.device)
         progress.history.append(row)
         progress.loss_sum = progress.loss_weight = 0.0
+        progress.tuned = self.task.tuned(result.outputs, result.targets).state() if result.keys else None
         score = result.metrics.get(self.task.headline)
         better = score is not None and (
             progress.best is None or (score > progress.best if self.task.maximise else score < progress.best)
         )
         if better:
             progress.best, progress.best_epoch = score, epoch
-            self.keep("best", self.average.model, result.metrics)
+            self.keep("best", self.average.model, result.metrics, self._tuned())
         shown = f"{score:.4f}" if score is not None else "not defined"
         self.journal.say(
             f"epoch {epoch}/{train.epochs}  loss {loss:.4f}  val loss {result.metrics.get('loss', math.nan):.4f}"
@@ -259,6 +262,10 @@ class Loop:
     def _has_row(self, epoch: int) -> bool:
         return bool(self.progress.history) and self.progress.history[-1]["epoch"] >= epoch
 
+    def _tuned(self) -> Task:
+        """The task with what was chosen on validation when it was last evaluated."""
+        return restore(self.progress.tuned) if self.progress.tuned else self.task
+
     def _last_metrics(self) -> dict[str, float]:
         row = self.progress.history[-1] if self.progress.history else {}
         return {key.removeprefix("val/"): value for key, value in row.items() if key.startswith("val/")}
@@ -276,10 +283,11 @@ class Loop:
             return
         self.journal.stop()
         self._checkpoint()
-        self.keep("last", self.average.model, self._last_metrics())
+        self.keep("last", self.average.model, self._last_metrics(), self._tuned())
         name = signal.Signals(self.signals.received).name
         stopped = f"stopped by {name} after update {self.progress.step}, with a checkpoint."
-        message = f"{stopped}\nGo on with: vitrail train --resume {self.checkpoints.parent}"
+        run = shlex.quote(str(self.checkpoints.parent))
+        message = f"{stopped}\nGo on with: vitrail train --resume {run}"
         raise Interrupted(message, self.signals.received)
 
     def _checkpoint(self) -> Path:
