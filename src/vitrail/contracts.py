@@ -172,6 +172,8 @@ class Variant:
     normalisation: Literal["half", "imagenet"] = "half"
     crop_fraction: float = 0.9
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    stochastic_depth: bool = True
+    """Whether the config's drop_path may be above 0."""
 
 
 # ------------------------------------------------------------------------------------------------------------ data

@@ -1,6 +1,7 @@
 """One file is one family: its config, its table of variants, its class. This folder is the catalogue.
 
-A family's module offers VARIANTS (rows), SHORT (short name -> full name) and `build` (config -> backbone).
+A family's module offers VARIANTS (rows), SHORT (short name -> full name) and `build` (config -> backbone). One whose
+models are another library's has no rows: its `find` makes the row of a name when it is asked for, or gives None.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -65,10 +67,17 @@ def short_names() -> dict[str, str]:
 def variant(name: str) -> Variant:
     """The row of a full or short name; UsageError with the nearest names otherwise."""
     short = short_names()
-    row = _catalogue().get(short.get(name, name))
+    row = _catalogue().get(short.get(name, name)) or next(filter(None, _found(name)), None)
     if row is None:
         raise unknown("model", name, dict.fromkeys([*_catalogue(), *short]))
     return row
+
+
+def _found(name: str) -> Iterator[Variant | None]:
+    """What families without rows of their own say to a name."""
+    for module in families().values():
+        if hasattr(module, "find"):
+            yield module.find(name)
 
 
 def configure(name: str, /, **options: Any) -> Any:
