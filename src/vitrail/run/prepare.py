@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from vitrail.assemble import build_model
-from vitrail.contracts import Source, Task
+from vitrail.contracts import Source, Task, Variant
 from vitrail.data.audit import Audit, scan
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.split import Split, make_split
@@ -20,7 +20,7 @@ from vitrail.runtime.torch_engine import pick_device
 from vitrail.settings import CUSTOM, Config, DataConfig, Stated, build
 from vitrail.tasks import create_task, list_tasks, numbered_task
 from vitrail.training.journal import Journal
-from vitrail.training.recipe import Choice, Facts, Reason, choose
+from vitrail.training.recipe import SMALL, Choice, Facts, Reason, choose, has_size
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,27 @@ def check_early(stated: Stated) -> tuple[Config, str]:
 def _sketch(stated: Stated) -> None:
     """Build the model without memory, open fields filled for data of no kind in particular: its family says what fits.
 
-    Where the image size will come from the data, a stated patch cannot be judged yet and is left out.
+    Where the image size will come from the data, a stated patch cannot be judged yet and is left out, or, where the
+    model's name has a size, refused if it fits neither that nor any image that is too small for it.
     """
-    row = variant(build(stated).model.name)
+    config = build(stated)
+    row, sides = variant(config.model.name), [SMALL]
     if "model.image_size" not in stated:
-        stated = {path: value for path, value in stated.items() if path != "model.patch_size"}
-    config = choose(Facts(images=10_000, classes=2, native_size=64, flip=True), row, stated).config
+        if has_size(row, config.model.name):
+            sides += range(8, SMALL, 8)
+        else:
+            stated = {path: value for path, value in stated.items() if path != "model.patch_size"}
+    refused = []
+    for side in sides:
+        try:
+            return _build_without_memory(row, stated, side)
+        except UsageError as error:
+            refused.append(error)
+    raise refused[0]
+
+
+def _build_without_memory(row: Variant, stated: Stated, side: int) -> None:
+    config = choose(Facts(images=10_000, classes=2, native_size=side, flip=True), row, stated).config
     preprocessor_of(config)
     with torch.device("meta"):
         build_model(config, numbered_task(config.task.name, 2))

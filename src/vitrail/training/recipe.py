@@ -7,6 +7,7 @@ to need them. "plain" is the naive recipe to measure against: crop, flip and Ada
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +65,8 @@ class _Chooser:
 def choose(facts: Facts, variant: Variant, stated: Stated) -> Choice:
     """Fill every field that `stated` leaves open. Raises UsageError on an unknown recipe or a value a field refuses.
 
-    variant: the model's row; one named in full (`vit_tiny_patch16_224`) keeps its own patch and image size.
+    variant: the model's row; one named with its size (`vit_tiny_patch16_224`) keeps its own patch and image size,
+    unless the images are small. Every other is fitted to the images by its family's rule.
     """
     recipe = str(stated.get("recipe", "auto"))
     if recipe not in RECIPES:
@@ -73,37 +75,56 @@ def choose(facts: Facts, variant: Variant, stated: Stated) -> Choice:
     chooser = _Chooser({path: _value(checked, path) for path in stated})
     _geometry(chooser, facts, variant)
     _length(chooser, facts)
-    _regularisation(chooser, facts, strong=recipe == "auto")
+    _regularisation(chooser, facts, variant, strong=recipe == "auto")
     _machine(chooser, facts)
     return Choice(build(chooser.stated), tuple(chooser.reasons))
 
 
+SMALL = 64
+"""Images of fewer pixels a side are met by the family's own rule, whatever size the model was published at."""
+
+
+def has_size(variant: Variant, name: str) -> bool:
+    """Whether a model was named in full and its name has the image size it was published at."""
+    return name == variant.name and str(max(variant.config.size)) in re.findall(r"\d+", name)
+
+
 def _geometry(chooser: _Chooser, facts: Facts, variant: Variant) -> None:
-    native = facts.native_size
-    own = variant.config.model_dump()
-    if chooser.stated.get("model.name", "") == variant.name:  # named in full
-        size = chooser.pick("model.image_size", own["image_size"], f"{variant.name} is defined at this size")
-        patch = chooser.pick("model.patch_size", own["patch_size"], f"{variant.name} is defined with this patch")
+    own, name = variant.config, variant.name
+    published, seen = max(own.size), chooser.stated.get("model.image_size", facts.native_size)
+    sized = has_size(variant, chooser.stated.get("model.name", ""))
+    if sized and not 0 < seen < SMALL:
+        chooser.pick("model.image_size", published, f"{name} is defined at this size")
+        chooser.pick("model.patch_size", own.patch_size, f"{name} is defined with this patch")
     else:
-        if 0 < native <= 96:
-            size, why = max(8, round(native / 8) * 8), f"the images are about {native} px: no detail is lost"
-        elif facts.images < 20_000:
-            size, why = 96, f"{facts.images} images from scratch: more pixels cost time and bring little"
-        else:
-            size, why = 224, f"{facts.images} images of about {native} px"
+        size, why = _image_size(facts)
+        if sized:
+            keep = f"--image-size {published} --patch-size {own.patch_size}"
+            why += f"; under {SMALL} px the size in the name is not taken: {keep} keeps it"
         size = chooser.pick("model.image_size", size, why)
-        wanted = 64 if size >= 32 else 16
-        patches = [p for p in (16, 14, 12, 8, 7, 6, 4, 2, 1) if size % p == 0 and (size // p) ** 2 >= wanted]
-        patch = patches[0] if patches else 1
-        why = f"{size}/{patch} = {size // patch} patches a side: the largest that leaves at least {wanted} tokens"
-        patch = chooser.pick("model.patch_size", patch, why)
-    chooser.pick("model.pooling", own["pooling"], "as the model's table has it")
+        fitted = variant.fit(own, size)
+        options = {"patch_size": own.patch_size, **fitted.options}
+        patch = options.pop("patch_size")
+        if chooser.pick("model.patch_size", patch, fitted.why) == patch:  # the rest was chosen for this patch
+            for option, value in options.items():
+                chooser.pick(f"model.options.{option}", value, fitted.why)
+    chooser.pick("model.pooling", own.pooling, "as the model's table has it")
     half = variant.normalisation == "half"
     mean, std = ((0.5,), (0.5,)) if half else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     if chooser.stated.get("data.channels", 3) != 3:
         mean, std = (0.5,), (0.5,)
     chooser.pick("preprocess.mean", mean, f"normalisation of the {variant.family} family")
     chooser.pick("preprocess.std", std, f"normalisation of the {variant.family} family")
+
+
+def _image_size(facts: Facts) -> tuple[int, str]:
+    """Pixels a side that the images deserve, and why."""
+    native = facts.native_size
+    if 0 < native <= 96:
+        return max(8, round(native / 8) * 8), f"the images are about {native} px: no detail is lost"
+    if facts.images < 20_000:
+        return 96, f"{facts.images} images from scratch: more pixels cost time and bring little"
+    return 224, f"{facts.images} images of about {native} px"
 
 
 def _length(chooser: _Chooser, facts: Facts) -> None:
@@ -124,7 +145,7 @@ def _length(chooser: _Chooser, facts: Facts) -> None:
     chooser.pick("train.ema", decay, why)
 
 
-def _regularisation(chooser: _Chooser, facts: Facts, strong: bool) -> None:
+def _regularisation(chooser: _Chooser, facts: Facts, variant: Variant, strong: bool) -> None:
     epochs, size = chooser.stated["train.epochs"], chooser.stated["model.image_size"]
     chooser.pick("augment.flip", facts.flip, "mirrored images keep their class" if facts.flip else "the data says no")
     photos = facts.flip and size >= 32
@@ -139,7 +160,10 @@ def _regularisation(chooser: _Chooser, facts: Facts, strong: bool) -> None:
     chooser.pick("augment.mixup", (0.8 if photos else 0.2) if long else 0.0, enough if strong else plain)
     chooser.pick("augment.cutmix", 1.0 if long and photos else 0.0, for_photos)
     chooser.pick("augment.erase", 0.25 if long and photos else 0.0, for_photos)
-    chooser.pick("train.drop_path", 0.1 if long else 0.0, enough if strong else plain)
+    if variant.stochastic_depth:
+        chooser.pick("train.drop_path", 0.1 if long else 0.0, enough if strong else plain)
+    else:
+        chooser.pick("train.drop_path", 0.0, f"{variant.name} has no stochastic depth")
     chooser.pick("task.label_smoothing", 0.1 if strong else 0.0, "as CCT and DeiT have it" if strong else plain)
 
 
