@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -35,12 +36,12 @@ def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractC
 
 @contextmanager
 def _untracked(block: nn.Module) -> Iterator[None]:
-    """BatchNorms compute with the statistics of the batch as before and write none."""
-    tracking = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    for module in tracking:
-        module.track_running_stats = False
+    """BatchNorms compute as before, and what they write of the batch is taken back."""
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
+    kept = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
     try:
         yield
     finally:
-        for module in tracking:
-            module.track_running_stats = True
+        with torch.no_grad():
+            for buffer, before in kept:
+                buffer.copy_(before)

@@ -45,7 +45,7 @@ class Statistics:
 
     @torch.no_grad()
     def back(self, refused: Tensor) -> None:
-        """Where `refused` (() bool, on the device) is true, as they were when they were kept; the host need not know."""
+        """As they were when kept, where `refused` (() bool, on the device) is true; the host need not know."""
         for copy, buffer in zip(self.copies, self.buffers, strict=True):
             buffer.copy_(torch.where(refused, copy, buffer))
 
