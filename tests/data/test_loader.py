@@ -20,6 +20,7 @@ from vitrail.data.cache import CachedSource
 from vitrail.data.loader import EvalLoader, TrainLoader, epoch_order
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.sources import FolderSource
+from vitrail.errors import BadImage
 
 LABELS = ["ab"[i % 2] for i in range(10)]
 VARIED = {"augment__randaugment_ops": 2, "augment__erase": 0.5}
@@ -206,3 +207,61 @@ def test_what_is_kept_cannot_be_changed_and_the_sources_own_can() -> None:
     with pytest.raises(ValueError, match="read-only"):
         CachedSource(source, 1).read(0, 3)[0] = 1
     pixels[0] = 1
+
+
+# ----------------------------------------------------------------------------------- targets with a value per pixel
+
+
+class Planes:
+    """The brightness of every pixel as its target: whatever happens to the image shows in it."""
+
+    dense = True
+
+    def __init__(self, source: MemorySource) -> None:
+        self.source = source
+
+    def encode(self, target: Any) -> np.ndarray:
+        index = int(str(target))
+        if index == 2:
+            raise BadImage("its mask is broken on purpose")
+        values = self.source.read(index, 1)[..., 0].astype(np.float32)
+        return values[:-1] if index == 3 else values
+
+    def blank(self, size: tuple[int, int]) -> np.ndarray:
+        return np.full(size, -1.0, np.float32)
+
+    def collate(self, encoded: Sequence[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(encoded))
+
+
+def _dense_source() -> MemorySource:
+    return MemorySource([str(i) for i in range(6)])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_target_per_pixel_follows_its_image_and_a_broken_one_fails_its_sample(workers: int) -> None:
+    source = _dense_source()
+    plain = {"augment__crop_scale": (1.0, 1.0), "augment__flip": True, "preprocess__mean": (0.0,), "data__channels": 1}
+    settings = config(**plain, preprocess__std=(1.0,), preprocess__resize="crop", data__workers=workers)
+    with TrainLoader(source, range(6), Planes(source), settings, 0, 12) as loader:
+        batches = list(loader)
+    told = {failure.key: failure.reason for batch in batches for failure in batch.failures}
+    assert told == {
+        source.items[2].key: "its mask is broken on purpose",
+        source.items[3].key: "its target is 7 x 10 pixels, the image 8 x 10",
+    }
+    for batch in batches:
+        assert batch.targets.shape == (4, 8, 8)
+        good = batch.weights > 0
+        torch.testing.assert_close(batch.images[good, 0] * 255, batch.targets[good], atol=0.6, rtol=0)
+        assert (batch.targets[~good] == -1).all()
+
+
+def test_large_images_are_evaluated_at_their_own_size() -> None:
+    source = _dense_source()
+    preprocessor = Preprocessor(size=(4, 4), resize="tile", mean=(0.0,), std=(1.0,), channels=1)
+    with EvalLoader(source, [0, 1, 2], Planes(source), preprocessor, batch_size=8) as loader:
+        first, second, failed = list(loader)
+    assert first.images.shape == (1, 1, 8, 10)
+    torch.testing.assert_close(second.images[:, 0] * 255, second.targets, atol=0.6, rtol=0)
+    assert failed.weights.tolist() == [0.0]
