@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter as Counted
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -40,6 +39,7 @@ def explain(call: Call[ExplainOptions]) -> Outcome:
     from vitrail.errors import BadImage
     from vitrail.explain.explainer import explain as explain_pixels
     from vitrail.explain.gallery import write_gallery
+    from vitrail.predict.naming import FileNames
     from vitrail.predict.predictor import load
     from vitrail.predict.sources import expand
 
@@ -48,7 +48,7 @@ def explain(call: Call[ExplainOptions]) -> Outcome:
     rows: list[dict[str, str]] = []
     shown: list[Explanation] = []
     outputs: list[Path] = []
-    taken: Counted[str] = Counted()
+    taken = FileNames()
     counter = Counter("explained")
     for done, source in enumerate(expand(words), start=1):
         name = source.key if isinstance(source, Failure) else source
@@ -63,7 +63,7 @@ def explain(call: Call[ExplainOptions]) -> Outcome:
                 predictor.artifact, pixels, name, method=method,
                 layer=options.layer, head=options.head,
             )  # fmt: skip
-            outputs.append(made.save(folder / f"{_unused(f'{Path(name).stem[:60]}-{method}', taken)}.png"))
+            outputs.append(made.save(folder / f"{taken.of(name, f'-{method}')}.png"))
             rows.append({"path": name, "status": "ok", "method": method, "picture": str(outputs[-1])})
             if len(shown) < PAGE:
                 shown.append(_small(made))
@@ -102,12 +102,6 @@ def choose_methods(options: ExplainOptions) -> list[str]:
 def _able(method: Method, options: ExplainOptions) -> bool:
     asked = ((options.layer, method.by_layer), (options.head, method.by_head))
     return all(able for value, able in asked if value is not None)
-
-
-def _unused(name: str, taken: Counted[str]) -> str:
-    """A file name that no other input of this call has: photo-rollout, photo-rollout-2."""
-    taken[name] += 1
-    return name if taken[name] == 1 else _unused(f"{name}-{taken[name]}", taken)
 
 
 def _small(made: Explanation) -> Explanation:

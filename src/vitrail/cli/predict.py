@@ -15,13 +15,17 @@ from vitrail.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from vitrail.contracts import Prediction
+    from vitrail.predict.map_files import MapWriter
+    from vitrail.predict.predictor import Predictor
 
 
 @dataclass(frozen=True)
 class PredictOptions(Options):
     """The model, its classes and its preprocessing are the run's own."""
 
-    out: Path | None = option("FILE.csv, FILE.jsonl, or a folder for predictions.csv (stdout, as CSV)", "OUT")
+    out: Path | None = option(
+        "FILE.csv, FILE.jsonl, or a folder for predictions.csv and maps/*.png (stdout, as CSV)", "OUT"
+    )
     batch_size: int | None = option("images through the model at once (32)", "N")
     device: Literal["auto", "cpu", "cuda", "mps"] | None = option("auto, cpu, cuda or mps", "NAME")
 
@@ -38,26 +42,28 @@ def predict(call: Call[PredictOptions]) -> Outcome:
         raise UsageError(f"--batch-size must be at least 1, not {batch_size}")
     path = table_path(options.out) if options.out else None
     predictor = load(run, options.device or "auto")
+    maps = _maps(options.out, path, predictor)
+    columns = (*predictor.columns, *(maps.columns if maps else ()))
     kept: list[dict[str, Any]] = []
 
     def keep(prediction: Prediction) -> None:
         kept.append(record(prediction))
 
     def show(prediction: Prediction) -> None:
-        sys.stdout.write(csv_row(prediction, predictor.columns))
+        sys.stdout.write(csv_row(prediction, columns))
 
     def destination() -> AbstractContextManager[Write]:
         if path:
-            return table_file(path, predictor.columns)
+            return table_file(path, columns)
         if not options.json:
-            sys.stdout.write(csv_header(predictor.columns))
+            sys.stdout.write(csv_header(columns))
         return nullcontext(keep if options.json else show)
 
     done = failed = 0
     counter = Counter("predicted", shown=path is not None or not sys.stdout.isatty())
     with destination() as write:
         for prediction in predictor.stream(expand(words), batch_size):
-            write(prediction)
+            write(maps(prediction) if maps else prediction)
             done += 1
             failed += prediction.status == "failed"
             counter(done)
@@ -72,6 +78,19 @@ def predict(call: Call[PredictOptions]) -> Outcome:
         aside=path is None,
         exit_code=DataError.exit_code if failed == done else 0,
     )
+
+
+def _maps(out: Path | None, table: Path | None, predictor: Predictor) -> MapWriter | None:
+    """What writes masks and maps beside the table, where there are some and a folder was given."""
+    from vitrail.predict.map_files import MapWriter
+
+    task = predictor.artifact.task
+    if not task.dense:
+        return None
+    if out is None or table is None or table == out:
+        print("the maps themselves are written where --out is a folder", file=sys.stderr)
+        return None
+    return MapWriter(table.parent / "maps", task)
 
 
 PREDICT = Verb(
