@@ -10,7 +10,9 @@ them, in its own order, from a generator forked for it and seeded by (seed, "ini
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -137,6 +139,11 @@ class TimmBackbone(nn.Module):
     def _look(self, pyramid: bool = False) -> Look:
         """The body's run on one image of the size that is set, without memory; UsageError where timm refuses it."""
 
+        patch, (height, width) = self.config.patch_size, self.image_size
+        if self.config.plain and (height % patch or width % patch):
+            size = f"image size {height} x {width}"
+            raise UsageError(f"{PREFIX}{self.config.name}: {size} is not divisible by the patch size {patch}")
+
         def run(body: Any) -> Any:
             images = torch.zeros(1, self.in_channels, *self.image_size)
             if not pyramid:
@@ -229,7 +236,8 @@ class TimmBackbone(nn.Module):
             raise UsageError(f"image size {size[0]} x {size[1]} has no pixels")
         before = self.image_size
         try:
-            self._resize(self.body, (size[0], size[1]))
+            if size != self.image_size:
+                self._resize(self.body, (size[0], size[1]))
             self.image_size = (size[0], size[1])
             self._learn(self._look())
         except UsageError:
@@ -238,7 +246,7 @@ class TimmBackbone(nn.Module):
             raise
 
     def _resize(self, body: nn.Module, size: Grid) -> None:
-        if size == self.image_size or "img_size" not in self.config.arguments:
+        if "img_size" not in self.config.arguments:
             return
         if not hasattr(body, "set_input_size"):
             raise UsageError(f"{PREFIX}{self.config.name} cannot change its image size of {self.image_size} px")
@@ -267,8 +275,8 @@ class TimmBackbone(nn.Module):
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(seed)
             body = _create(self.config)
-            if self.image_size != self.config.size and hasattr(body, "set_input_size"):
-                cast(Any, body).set_input_size(img_size=self.image_size)
+            if self.image_size != self.config.size:
+                self._resize(body, self.image_size)
         prune(body, self._idle)
         return body
 
@@ -279,19 +287,18 @@ def _on_meta(module: nn.Module) -> bool:
     return any(t.is_meta for t in module.buffers()) or any(isinstance(v, Tensor) and v.is_meta for v in held)
 
 
-class _refusals:
-    """What timm raises at a wrong argument is the user's to mend, whatever its class."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, UsageError):
-            why = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UsageError(f"{PREFIX}{self.name}: timm refuses this image size or these options: {why}") from None
+@contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """What timm raises at a wrong argument is the user's to mend, whatever its class; what it warns of is not."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except UsageError:
+        raise
+    except Exception as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"{PREFIX}{name} cannot be used with this size and these options: {why}") from None
 
 
 def _create(config: TimmConfig) -> nn.Module:
