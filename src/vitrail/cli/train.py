@@ -53,7 +53,10 @@ def train(call: Call[TrainOptions]) -> Outcome:
         outputs=run.outputs,
         warnings=run.warnings if call.options.json else (),  # the journal has said them already
         where=run.folder / "report.html",
-        next=[command("predict", run.folder, "IMAGE"), command("explain", run.folder, "IMAGE")],
+        next=[
+            command("predict", run.folder, "IMAGE"),
+            *([command("explain", run.folder, "IMAGE")] if (run.folder / "explain.html").exists() else []),
+        ],
     )
 
 

@@ -59,11 +59,19 @@ class Attention:
 def attend(model: Explainable, images: Tensor, differentiable: bool = False) -> Attention:
     """Run images (B, C, H, W) through a model in evaluation mode and keep its attention.
 
-    Raises UsageError where the backbone has no attention, or where its tokens do not stand one on each grid cell.
+    Raises UsageError where the backbone has no attention, works on several grids, or where its tokens do not stand one
+    on each cell of its grid.
     """
     backbone = cast(Backbone, model.backbone)
     if not has_attention(model):
-        raise UsageError(f"{type(backbone).__name__} has no attention: this method explains transformers only")
+        whose = "Vitrail's own transformers" if getattr(backbone, "attends_unseen", False) else "transformers"
+        what = "has no attention that can be seen" if whose != "transformers" else "has no attention"
+        raise UsageError(f"{type(backbone).__name__} {what}: this method explains {whose} only")
+    if len(backbone.stages()) > 1:
+        grids = " then ".join(f"{height} x {width}" for height, width in (stage.grid for stage in backbone.stages()))
+        raise UsageError(
+            f"{type(backbone).__name__} attends on grids of {grids}: this method needs one grid from first to last"
+        )
     whole = nn.ModuleDict({"backbone": model.backbone, "head": model.head})
     was_training = model.training
     model.eval()

@@ -86,6 +86,9 @@ class TimmConfig(Strict):
 class TimmBackbone(nn.Module):
     """Images (B, C, H, W) -> `Features` of a timm model's last map or tokens."""
 
+    attends_unseen = True
+    """Where there is attention it is timm's, not `layers.attention`'s, and cannot be recorded."""
+
     def __init__(self, config: TimmConfig) -> None:
         super().__init__()
         self.config = config

@@ -123,6 +123,7 @@ class ReportData:
     audit: the audit's summary (found, usable, bad, ...).  split: how the split was made, with counts per split.
     cost: parameters, gmacs, train_seconds, images_per_s, peak_memory_mb, ...; unknown keys are shown as they are.
     best, worst: pictures of the surest right and surest wrong answers.  overlays: explanations drawn on images.
+    unexplained: why there are no explanations, where there are none.
     best_epoch: whose weights were kept.  command: as typed.  A key that is missing leaves its line out.
     """
 
@@ -139,6 +140,7 @@ class ReportData:
     best: Sequence[Picture] = ()
     worst: Sequence[Picture] = ()
     overlays: Sequence[Picture] = ()
+    unexplained: str = ""
     cost: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     command: str = ""

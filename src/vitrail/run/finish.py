@@ -56,11 +56,11 @@ def finish(
             results[split] = evaluate_split(engine, artifact.task, artifact.preprocessor, config, data, split)
             run.metrics[split] = results[split].metrics
     write_predictions(run.folder / "predictions.csv", artifact.task, data, results)
-    overlays = _explain(artifact, data, results, journal)
+    overlays, unexplained = _explain(artifact, data, results, journal)
     if overlays:
         write_gallery(run.folder, overlays)
     run.warnings = journal.warnings
-    report = _report_data(run, config, reasons, data, progress, device, artifact, results, overlays)
+    report = _report_data(run, config, reasons, data, progress, device, artifact, results, overlays, unexplained)
     _write_per_class(run.folder / "per_class.csv", report)
     write_report(run.folder, report)
     run.mark(
@@ -117,11 +117,13 @@ def _view(task: Task, result: Evaluation) -> EvaluationView:
     return EvaluationView(result.metrics, probabilities, result.targets, result.keys)
 
 
-def _explain(artifact: Artifact, data: Data, results: Mapping[str, Evaluation], journal: Journal) -> list[Explanation]:
-    """Explanations of a few held-out images, the first of each class in turn."""
+def _explain(
+    artifact: Artifact, data: Data, results: Mapping[str, Evaluation], journal: Journal
+) -> tuple[list[Explanation], str]:
+    """Explanations of a few held-out images, the first of each class in turn, and why there are none if there are."""
     split = "test" if "test" in results else "val"
     if split not in results:
-        return []
+        return [], ""
     seen: dict[str, int] = {}
     order = []
     for index in data.indices(split):
@@ -138,13 +140,13 @@ def _explain(artifact: Artifact, data: Data, results: Mapping[str, Evaluation], 
             journal.warn(f"not explained: {item.key}: {error.reason}")
         except UsageError as error:  # a model with no attention: one line, not one an image
             journal.say(f"no explanations: {error}")
-            break
-    return made
+            return [], str(error)
+    return made, ""
 
 
 def _report_data(
     run: Run, config: Config, reasons: Sequence[Reason], data: Data, progress: Progress, device: str,
-    artifact: Artifact, results: Mapping[str, Evaluation], overlays: Sequence[Explanation],
+    artifact: Artifact, results: Mapping[str, Evaluation], overlays: Sequence[Explanation], unexplained: str,
 ) -> ReportData:  # fmt: skip
     views = {split: _view(artifact.task, result) for split, result in results.items()}
     labels = [str(label) for label in artifact.task.state()["labels"]]
@@ -179,6 +181,7 @@ def _report_data(
         best=best,
         worst=worst,
         overlays=[Picture.explained(e) for e in overlays],
+        unexplained=unexplained,
         cost=cost,
         warnings=run.warnings,
         command=" ".join(record.get("command", [])),

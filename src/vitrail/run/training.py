@@ -41,6 +41,7 @@ from vitrail.run.prepare import (
 from vitrail.runtime.torch_engine import make_engine, pick_device
 from vitrail.settings import CUSTOM, Config, Stated, known_path, to_yaml
 from vitrail.training import checkpoint
+from vitrail.training.batch_statistics import has_batch_statistics
 from vitrail.training.checkpoint import Progress
 from vitrail.training.journal import Journal
 from vitrail.training.loop import Loop
@@ -193,6 +194,12 @@ def _model(config: Config, task: Task, backbone: nn.Module | None) -> VisionMode
         raise UsageError(f"{type(backbone).__name__} does not keep the Backbone contract of vitrail.contracts")
     head = config.model.pooling
     model = build_model(config, task) if backbone is None else attach_head(backbone, task, head, config.seed)
+    if has_batch_statistics(model) and config.train.batch_size // config.train.accumulate < 2:
+        parts = f" in {config.train.accumulate} micro-steps" if config.train.accumulate > 1 else ""
+        raise UsageError(
+            f"{config.model.name} learns from the statistics of a batch (BatchNorm), and batches of"
+            f" {config.train.batch_size}{parts} leave one image alone: raise --batch-size"
+        )
     if config.train.recompute:
         recompute(cast(Backbone, model.backbone).blocks())
     return model
