@@ -51,6 +51,8 @@ class TimmConfig(Strict):
 
     stride: ClassVar[int] = 0
     """The stem's own stride."""
+    coarsest: ClassVar[int] = 0
+    """The stride of its last map."""
     arguments: ClassVar[frozenset[str]] = frozenset()
     """All that the model's class takes."""
     plain: ClassVar[bool] = False
@@ -365,6 +367,7 @@ def _config(name: str, body: nn.Module, said: Any) -> TimmConfig:
     reductions = [entry["reduction"] for entry in getattr(body, "feature_info", None) or () if "reduction" in entry]
     patch = getattr(getattr(body, "patch_embed", None), "patch_size", None)
     made.stride = 4 if 4 in reductions else reductions[0] if reductions else patch[0] if patch else 1
+    made.coarsest = max(reductions, default=made.stride)
     made.arguments = frozenset(arguments)
     made.plain = patch is not None and "patch_size" in arguments and set(reductions) <= {made.stride}
     prefix, pool = _prefix_names(body), str(getattr(body, "global_pool", "avg"))
@@ -388,12 +391,10 @@ LEAST = 64
 def fit(config: TimmConfig, image_size: int) -> Fit:
     """A plain transformer: the largest patch that leaves 64 tokens, or 16 of an image under 32 px; else timm's own."""
     if not config.plain:
-        left = -(-image_size // 32)
-        return Fit(
-            {"patch_size": config.stride},
-            f"timm's own stem of stride {config.stride}, which is fixed;"
-            f" a last map at stride 32 would have {left} x {left} cells",
-        )
+        left = -(-image_size // config.coarsest)
+        more = "; a larger --image-size gives it more" if left < 4 else ""
+        why = f"its stem has stride {config.stride}, which is fixed: {image_size} px end in {left} x {left} cells{more}"
+        return Fit({"patch_size": config.stride}, why)
     wanted = LEAST if image_size >= 32 else 16
     fitting = [p for p in (16, 14, 12, 8, 7, 6, 4, 2) if image_size % p == 0 and (image_size // p) ** 2 >= wanted]
     patch = fitting[0] if fitting else 1
