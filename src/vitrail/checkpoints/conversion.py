@@ -24,7 +24,7 @@ from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import IntegrityError, UsageError
 from vitrail.models import configure
 from vitrail.settings import Config
-from vitrail.tasks import create_task
+from vitrail.tasks import restore
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,8 @@ def _task(identity: Identity, claims: Claims, new_head: int | None, bundle: Bund
         )
     if outputs == 1:
         raise UsageError(f"{bundle.path} has a head of one output, which is no classifier: --new-head N replaces it")
-    return create_task("classify", unique(labels) if labels else numbered(max(outputs, 2)))
+    names = unique(labels) if labels else numbered(max(outputs, 2))
+    return restore({"task": "classify", "labels": list(names)})  # in the order of the outputs
 
 
 def unique(labels: Sequence[str]) -> list[str]:

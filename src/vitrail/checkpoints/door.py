@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from vitrail.assemble import VisionModel, fill
 from vitrail.checkpoints.account import expected, gather
-from vitrail.checkpoints.identify import facts_of, outputs_of, row_of
+from vitrail.checkpoints.facts import facts_of, outputs_of
+from vitrail.checkpoints.identify import row_of
 from vitrail.checkpoints.layout import Claims, Layout, Outgoing, all_layouts, layout_named, same
 from vitrail.checkpoints.preprocessing import as_published
 from vitrail.checkpoints.report import Entry, LoadReport, check
@@ -28,7 +29,7 @@ from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import IntegrityError, UsageError
 from vitrail.layers.initialise import fill_buffers
 
-UNSEEN = ("image_size", "patch_size", "drop_path", "layer_scale")
+UNSEEN = ("image_size", "patch_size", "drop_path", "drop_path_rule", "layer_scale")
 """Fields in which a file may differ from a model that takes its weights: resized, or of training alone."""
 ANY = Table("", rows(("**", "**")), needs=())
 """For a module that is none of the catalogue: its names are its own."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from vitrail.checkpoints.facts import Facts, facts_of, outputs_of
 from vitrail.checkpoints.layout import Claims, Layout, same
 from vitrail.checkpoints.table import Table
 from vitrail.contracts import Variant
 from vitrail.errors import IntegrityError, UsageError
 from vitrail.models import families, variant
 
-Facts = dict[str, Any]
-"""Fields of a family's config that the shapes of its tensors show."""
+ANCHORS = ("width", "widths", "linear")
+"""Fields in which a model must be as the row that is named for it where heads and epsilon are then the row's."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def identify(layout: Layout, tables: Sequence[Table], tensors: Mapping[str, Tens
         raise IntegrityError(f"its config says {says}, and its tensors are those of {tables[0].family}")
     name = named or claims.name
     if name is not None:
-        return _named(layout, known, claims, variant(name), asked=named is not None)
+        return _named(layout, known, claims, variant(name))
     found = [
         Identity(table, row, options, outputs)
         for table, facts, outputs in known
@@ -76,18 +77,17 @@ def identify(layout: Layout, tables: Sequence[Table], tensors: Mapping[str, Tens
     return settled[0]
 
 
-def _named(layout: Layout, known: Sequence[tuple[Table, Facts, int]], claims: Claims, row: Variant, asked: bool
+def _named(layout: Layout, known: Sequence[tuple[Table, Facts, int]], claims: Claims, row: Variant
 ) -> Identity:  # fmt: skip
     """The row that was named, with the fields in which the tensors depart from it."""
     for table, facts, outputs in known:
         if table.family != row.family:
             continue
         stated = _stated(layout, table.family, facts, claims)
-        for anchor in ("width", "widths", "linear"):
+        for anchor in () if claims.complete else ANCHORS:
             if anchor in stated and not same(anchor, getattr(row.config, anchor, stated[anchor]), stated[anchor]):
-                error = UsageError if asked else IntegrityError
                 own = getattr(row.config, anchor)
-                raise error(
+                raise UsageError(
                     f"{row.name} has {anchor} {own}, and the tensors have {stated[anchor]}: it is another model"
                 )
         return Identity(table, row, _departures(row, stated), outputs)
@@ -108,7 +108,7 @@ def _candidates(layout: Layout, table: Table, facts: Facts, claims: Claims) -> I
 
 def row_of(family: str, config: Any) -> tuple[Variant, Facts]:
     """The row of a family that a config departs from in the fewest fields, and those fields."""
-    stated = config.model_dump(exclude={"drop_path"})
+    stated = config.model_dump(exclude={"drop_path", "drop_path_rule"})
     rows = families()[family].VARIANTS
     return min(((row, _departures(row, stated)) for row in rows), key=lambda pair: len(pair[1]))
 
@@ -128,71 +128,12 @@ def _departures(row: Variant, stated: Mapping[str, Any]) -> Facts:
 
 def _function(one: Identity, claims: Claims) -> tuple[Any, ...]:
     """What tells two candidates apart: the graph, and the preprocessing where the file does not bring it."""
-    row = one.row
-    graph = row.config.model_copy(update=dict(one.options)).model_dump_json(exclude={"drop_path", "layer_scale"})
-    scaled = bool(getattr(row.config, "layer_scale", 0))
+    row, whole = one.row, one.row.config.model_copy(update=dict(one.options))
+    graph = whole.model_dump(mode="json", exclude={"drop_path", "drop_path_rule", "layer_scale"})
+    graph = {name: value for name, value in graph.items() if value is not False}  # a DeiT may be no more than a ViT
     prepared = () if claims.preprocess else (row.normalisation, row.crop_fraction, row.interpolation)
-    return (graph, scaled, prepared)
+    return (json.dumps(graph, sort_keys=True), bool(getattr(whole, "layer_scale", 0)), prepared)
 
 
 def _shown(facts: Facts) -> str:
     return ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
-
-
-# ---------------------------------------------------------------------------------------------- what shapes show
-
-Shapes = Mapping[str, tuple[int, ...]]
-"""Our names -> shapes."""
-
-
-def outputs_of(ours: Shapes) -> int:
-    """Y, by the last layer of the head; 0 where there is none."""
-    return ours.get("head.fc.weight", (0,))[0]
-
-
-def facts_of(family: str, ours: Shapes, claimed: Mapping[str, Any]) -> Facts:
-    """Fields of the family's config that the shapes show. claimed: what a config says, for grids that are no square."""
-    read = FACTS.get(family)
-    return {name: value for name, value in read(ours, claimed).items() if value is not None} if read else {}
-
-
-def count(ours: Shapes, template: str) -> int:
-    """How many numbers n, from 0 on, make `template.format(n)` the beginning of a name."""
-    number = 0
-    while any(name.startswith(template.format(number)) for name in ours):
-        number += 1
-    return number
-
-
-def _grid_side(cells: int) -> int | None:
-    side = math.isqrt(max(cells, 0))
-    return side if side * side == cells and side else None
-
-
-def _vit(ours: Shapes, claimed: Mapping[str, Any]) -> Facts:
-    width, channels, patch, _ = ours.get("backbone.patch_embed.proj.weight", (None, None, None, None))
-    first = "backbone.encoder.0"
-    has_cls, distilled = "backbone.cls_token" in ours, "backbone.dist_token" in ours
-    prefix = has_cls + distilled
-    rows = ours.get("backbone.pos_embed", (1, 0, 0))[1]
-    facts: Facts = {
-        "width": width,
-        "in_channels": channels,
-        "patch_size": patch,
-        "depth": count(ours, "backbone.encoder.{}.") or None,
-        "hidden": ours.get(f"{first}.mlp.fc1.weight", (None,))[0],
-        "cls": has_cls,
-        "distilled": distilled,
-        "registers": ours.get("backbone.registers", (1, 0, 0))[1],
-        "qkv_bias": f"{first}.attn.qkv.bias" in ours,
-        "layer_scale": 1e-4 if f"{first}.scale1.gamma" in ours else 0.0,
-        "pooling": "map" if "head.pool.probe" in ours else None if has_cls else "mean",
-    }
-    side = _grid_side(rows - prefix) or _grid_side(rows)
-    if rows and side and patch and not isinstance(claimed.get("image_size"), (tuple, list)):
-        facts["image_size"] = side * patch
-    return facts
-
-
-FACTS: dict[str, Callable[[Shapes, Mapping[str, Any]], Facts]] = {"vit": _vit}
-"""Family -> how its shapes are read."""

@@ -16,9 +16,7 @@ from vitrail.checkpoints.table import Transform
 
 def prefix_rows(config: Any) -> int:
     """Rows of ours before the first patch's: those of [CLS] and of the distillation token, none in DeiT III."""
-    if not getattr(config, "cls_position", True):
-        return 0
-    return int(config.cls) + int(getattr(config, "distilled", False))
+    return int(config.placed)
 
 
 def cells(config: Any) -> int:
@@ -53,6 +51,8 @@ def _read_registers(theirs: Sequence[Tensor], config: Any) -> Sequence[Tensor]:
 
 def _write_registers(ours: Sequence[Tensor], config: Any) -> Sequence[Tensor]:
     positions, registers = ours
+    if not config.cls_position:
+        return ours
     prefix = prefix_rows(config)
     none = positions.new_zeros(registers.shape)
     return [torch.cat([positions[:, :prefix], none, positions[:, prefix:]], dim=1), registers]
@@ -61,14 +61,17 @@ def _write_registers(ours: Sequence[Tensor], config: Any) -> Sequence[Tensor]:
 POSITIONS_AND_REGISTERS = Transform(_read_registers, _write_registers, "rows of the registers")
 
 
-def grids_that_windows_divide(config: Any) -> str:
+def grids_that_windows_divide(config: Any, clamped: bool = False) -> str:
     """Why a Swin at its image size is another function in other libraries; "" where it is the same.
 
-    They clamp windows at the first block's sight of a small map, or let padding take part in attention; ours masks it.
+    They let padding take part in attention, and ours masks it.  clamped: whether a map smaller than the window is one
+    window there too, and no tensor of the file has the window's size: so it is in Swin V2, but for torchvision.
     """
     height, width = config.size
     for level in range(len(config.depths)):
         stride = config.patch_size << level
+        if clamped and height == width and height % stride == 0 and height // stride <= config.window:
+            continue
         for side in (height, width):
             if side % stride or (side // stride) % config.window:
                 return (

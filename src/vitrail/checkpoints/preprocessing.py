@@ -92,6 +92,11 @@ def from_transformers(config: Mapping[str, Any]) -> tuple[Fields, tuple[str, ...
     return checked(fields, "preprocessor_config.json"), tuple(notes)
 
 
+def side_of(config: Mapping[str, Any]) -> int:
+    """The side of what their processor makes of an image; 0 where it does not say."""
+    return _sides(config.get("crop_size")) or _sides(config.get("size"))
+
+
 def to_transformers(preprocessor: Preprocessor) -> dict[str, Any]:
     """A preprocessor_config.json; UsageError for letterboxing, which it has no word for."""
     p = preprocessor

@@ -32,7 +32,15 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     "swinv2": {**SWIN, "pretrained_window_sizes": "pretrained_window"},
     "pvt": {**PVT, "sequence_reduction_ratios": "sr_ratios"},
     "pvt_v2": {**PVT, "sr_ratios": "sr_ratios", "linear_attention": "linear"},
-}
+    "resnet": {
+        "embedding_size": "width", "hidden_sizes": "hidden_sizes", "depths": "depths", "layer_type": "block",
+        "num_channels": "in_channels", "image_size": "image_size",
+    },
+    "convnext": {
+        "hidden_sizes": "hidden_sizes", "depths": "depths", "num_channels": "in_channels", "patch_size": "patch_size",
+        "layer_norm_eps": "final_eps", "hidden_act": "activation", "image_size": "image_size",
+    },
+}  # fmt: skip
 """`model_type` -> their key -> our field."""
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
@@ -42,6 +50,8 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "swinv2": ("swin_v2",),
     "pvt": ("pvt",),
     "pvt_v2": ("pvt_v2",),
+    "resnet": ("resnet",),
+    "convnext": ("convnext",),
 }
 """`model_type` -> families it may be: DeiT without a distillation token is published as a ViT."""
 
@@ -50,16 +60,24 @@ MEANT: Mapping[str, Mapping[str, Any]] = {
     "swinv2": {"use_absolute_embeddings": False, "qkv_bias": True, "layer_norm_eps": 1e-5},
     "pvt": {"qkv_bias": True, "num_encoder_blocks": 4, "strides": [4, 2, 2, 2], "patch_sizes": [4, 2, 2, 2]},
     "pvt_v2": {"qkv_bias": True, "num_encoder_blocks": 4, "strides": [4, 2, 2, 2], "patch_sizes": [7, 3, 3, 3]},
+    "resnet": {"hidden_act": "relu", "downsample_in_first_stage": False, "downsample_in_bottleneck": False},
+    "convnext": {"num_stages": 4},
 }
 """Keys that can be said in only one way here. Swin's epsilon: their norms outside of the blocks are fixed at 1e-5."""
 
+ENCODER: Mapping[str, Any] = {
+    "cls": True, "cls_position": True, "registers": 0, "position": "learned", "pooling": "cls", "layer_scale": 0.0,
+    "qk_norm": False, "parallel": False, "norm": "layer",
+}  # fmt: skip
 FIXED: Mapping[str, Mapping[str, Any]] = {
-    "vit": {"cls": True, "registers": 0, "position": "learned", "pooling": "cls", "layer_scale": 0.0},
-    "deit": {"pooling": "cls", "layer_scale": 0.0},
+    "vit": ENCODER,
+    "deit": ENCODER,
     "swin": {"pooling": "mean", "eps": 1e-5},
     "swin_v2": {"pooling": "mean", "eps": 1e-5},
     "pvt": {"pooling": "cls", "patch_size": 4},
     "pvt_v2": {"pooling": "mean", "patch_size": 4},
+    "resnet": {"pooling": "mean", "patch_size": 4, "eps": 1e-5},
+    "convnext": {"pooling": "mean", "eps": 1e-6},
 }
 
 CLASSES = {
@@ -69,6 +87,8 @@ CLASSES = {
     "swinv2": "Swinv2ForImageClassification",
     "pvt": "PvtForImageClassification",
     "pvt_v2": "PvtV2ForImageClassification",
+    "resnet": "ResNetForImageClassification",
+    "convnext": "ConvNextForImageClassification",
 }
 
 
@@ -85,11 +105,23 @@ def read(config: Mapping[str, Any]) -> tuple[frozenset[str], dict[str, Any]]:
     fields: dict[str, Any] = {}
     for theirs, ours in KEYS[kind].items():
         value = config.get(theirs)
-        if value is not None:
+        if ours == "hidden_sizes":
+            fields |= _widths(kind, config)
+        elif value is not None:
             fields[ours] = _ours(ours, value)
     if kind in ("pvt", "pvt_v2") and "eps" in fields:
         fields["reduction_eps"] = fields["eps"]  # one epsilon for all their norms
     return frozenset(FAMILIES[kind]), fields
+
+
+def _widths(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Widths that double from stage to stage, as ours do, or a refusal."""
+    sizes = config.get("hidden_sizes")
+    if not isinstance(sizes, list) or not all(isinstance(size, int) for size in sizes) or len(sizes) != 4:
+        raise IntegrityError("its config.json's hidden_sizes is no list of four widths")
+    if [size << stage for stage, size in enumerate([sizes[0]] * 4)] != sizes:
+        raise IntegrityError(f"its config.json says hidden_sizes={sizes}, and those of ours double from stage to stage")
+    return {"width": sizes[0]} if kind == "convnext" else {}
 
 
 def _ours(field: str, value: Any) -> Any:
@@ -99,6 +131,8 @@ def _ours(field: str, value: Any) -> Any:
         return ACTIVATIONS[value]
     if field == "pretrained_window":
         return tuple(value) if isinstance(value, list) and any(value) else None
+    if field == "final_eps":
+        return None if value == FIXED["convnext"]["eps"] else value
     if isinstance(value, list):
         value = tuple(value)
     if field == "image_size" and isinstance(value, tuple) and len(set(value)) == 1:
@@ -127,9 +161,7 @@ def refuses(family: str, config: Any) -> str:
     if family in ("pvt", "pvt_v2") and config.eps != config.reduction_eps:
         return f"eps={config.eps} beside reduction_eps={config.reduction_eps}: in it all norms have one epsilon"
     if family in ("swin", "swin_v2"):
-        return grids_that_windows_divide(config)
-    if family == "deit" and not getattr(config, "cls_position", True):
-        return "positions without a row for [CLS]"
+        return grids_that_windows_divide(config, clamped=family == "swin_v2")
     return ""
 
 
@@ -141,15 +173,23 @@ def write(family: str, config: Any, names: Sequence[str]) -> dict[str, Any]:
     made: dict[str, Any] = {"architectures": [CLASSES[kind]], "model_type": kind, "dtype": "float32"}
     made |= dict(MEANT.get(kind, {}))
     for theirs, ours in KEYS[kind].items():
-        made[theirs] = _theirs(ours, getattr(config, ours), config)
+        made[theirs] = _theirs(ours, config)
     made["id2label"] = {str(index): name for index, name in enumerate(names)}
+    if kind == "pvt":
+        made["num_labels"] = len(names)  # its config has a field of that name, which id2label does not set
     made["label2id"] = {name: index for index, name in enumerate(names)}
     return made
 
 
-def _theirs(field: str, value: Any, config: Any) -> Any:
+def _theirs(field: str, config: Any) -> Any:
+    if field == "hidden_sizes":
+        expansion = 4 if getattr(config, "block", "") == "bottleneck" else 1
+        return [expansion * width for width in config.widths]
+    value = getattr(config, field)
     if field == "activation":
         return next(theirs for theirs, ours in ACTIVATIONS.items() if ours == value)
     if field == "pretrained_window":
         return list(value) if value else [0] * len(config.depths)
+    if field == "final_eps":
+        return value or config.eps
     return list(value) if isinstance(value, tuple) else value

@@ -23,16 +23,9 @@ PREFIXES = ("opt/target/", "params/img/", "params/")
 """What names may begin with: an optimiser's state, a two-tower model, a plain one."""
 ATTENTION = "MultiHeadDotProductAttention"
 STACKED = "Transformer/encoderblock/"
-MAP_HEAD_WIDTH = 64
-"""d of attention pooling in every published model."""
 
 
-def _heads(config: Any, name_of_pool: bool) -> int:
-    width = int(config.width)
-    return width // MAP_HEAD_WIDTH if name_of_pool else int(config.heads)
-
-
-def _in(pool: bool, parts: int) -> Transform:
+def _in(parts: int) -> Transform:
     """`parts` kernels (D, A, d) <-> one weight (parts * D, D); or their biases (A, d) <-> (parts * D,)."""
 
     def read(theirs: Sequence[Tensor], config: Any) -> Sequence[Tensor]:
@@ -41,19 +34,18 @@ def _in(pool: bool, parts: int) -> Transform:
 
     def write(ours: Sequence[Tensor], config: Any) -> Sequence[Tensor]:
         pieces = ours[0].chunk(parts)
-        heads = _heads(config, pool)
+        heads = int(config.heads)  # a pooling's are the encoder's
         return [p.T.reshape(len(p.T), heads, -1) if p.ndim == 2 else p.reshape(heads, -1) for p in pieces]
 
     return Transform(read, write, "heads joined")
 
 
-def _out(pool: bool) -> Transform:
-    """A kernel (A, d, D) <-> a weight (D, D)."""
-    return Transform(
-        lambda theirs, _: [theirs[0].flatten(0, 1).T],
-        lambda ours, config: [ours[0].T.reshape(_heads(config, pool), -1, len(ours[0]))],
-        "heads joined",
-    )
+JOINED = Transform(
+    lambda theirs, _: [theirs[0].flatten(0, 1).T],
+    lambda ours, config: [ours[0].T.reshape(config.heads, -1, len(ours[0]))],
+    "heads joined",
+)
+"""A kernel (A, d, D) <-> a weight (D, D)."""
 
 
 def _norm(ours: str, theirs: str) -> tuple[Written, ...]:
@@ -70,8 +62,8 @@ def _attention(ours: str, theirs: str, pool: bool = False) -> tuple[Written, ...
     groups = {"q": ("query",), "kv": ("key", "value")} if pool else {"qkv": ("query", "key", "value")}
     for own, parts in groups.items():
         for last, leaf in (("weight", "kernel"), ("bias", "bias")):
-            made.append((f"{ours}.{own}.{last}", tuple(f"{theirs}/{p}/{leaf}" for p in parts), _in(pool, len(parts))))
-    made.append((f"{ours}.proj.weight", f"{theirs}/out/kernel", _out(pool)))
+            made.append((f"{ours}.{own}.{last}", tuple(f"{theirs}/{p}/{leaf}" for p in parts), _in(len(parts))))
+    made.append((f"{ours}.proj.weight", f"{theirs}/out/kernel", JOINED))
     made.append((f"{ours}.proj.bias", f"{theirs}/out/bias"))
     return tuple(made)
 
@@ -106,13 +98,13 @@ TABLES = (
         rows(*_table(f"{ATTENTION}_1", "LayerNorm_2", "MlpBlock_3", "Transformer/posembed_input/pos_embedding")),
         needs=("embedding/kernel", f"{IN_BLOCK}{ATTENTION}_1/query/kernel"),
         head=("pre_logits/kernel", "pre_logits/bias"),
-        keep=lambda config: config.cls,
+        keep=lambda config: config.cls and config.cls_position,
     ),
     Table(
         "vit",
         rows(*_table(f"{ATTENTION}_0", "LayerNorm_1", "MlpBlock_0", "pos_embedding")),
         needs=("embedding/kernel", f"{IN_BLOCK}{ATTENTION}_0/query/kernel"),
-        keep=lambda config: not config.cls,
+        keep=lambda config: not (config.cls and config.cls_position),
     ),
 )  # fmt: skip
 
@@ -151,7 +143,7 @@ LAYOUT = Layout(
     fixed={
         "vit": {
             "eps": 1e-6, "activation": "gelu_tanh", "registers": 0, "position": "learned", "layer_scale": 0.0,
-            "qkv_bias": True,
+            "qkv_bias": True, "qk_norm": False, "parallel": False, "norm": "layer",
         }
     },
     write=write,

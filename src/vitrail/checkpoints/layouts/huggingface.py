@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 
 from vitrail.checkpoints import transformers_config as configs
 from vitrail.checkpoints.layout import Claims, Layout, Outgoing, Tensors
+from vitrail.checkpoints.layouts.timm import FLAT
 from vitrail.checkpoints.positions import POSITIONS
-from vitrail.checkpoints.preprocessing import from_transformers, to_transformers
+from vitrail.checkpoints.preprocessing import from_transformers, side_of, to_transformers
 from vitrail.checkpoints.sources import Bundle
 from vitrail.checkpoints.table import Row, Table, Written, rows, split
 
@@ -140,6 +141,37 @@ def _pvt_v2() -> tuple[Row, ...]:
     )
 
 
+def _resnet() -> tuple[Row, ...]:
+    """A block's convolutions are numbered from 0, each with its norm; ours from 1, side by side."""
+    ours, theirs = "backbone.body.layer{s+1}.{b}", "resnet.encoder.stages.{s}.layers.{b}"
+    stem = "resnet.embedder.embedder"
+    return rows(
+        ("backbone.body.conv1.*", f"{stem}.convolution.*"),
+        ("backbone.body.bn1.*", f"{stem}.normalization.*"),
+        (f"{ours}.conv{{n+1}}.*", f"{theirs}.layer.{{n}}.convolution.*"),
+        (f"{ours}.bn{{n+1}}.*", f"{theirs}.layer.{{n}}.normalization.*"),
+        (f"{ours}.downsample.0.*", f"{theirs}.shortcut.convolution.*"),
+        (f"{ours}.downsample.1.*", f"{theirs}.shortcut.normalization.*"),
+        ("head.fc.*", "classifier.1.*"),
+    )
+
+
+def _convnext() -> tuple[Row, ...]:
+    ours, theirs = "backbone.body.features.{2s+1}.{b}", "convnext.encoder.stages.{s}.layers.{b}"
+    return rows(
+        ("backbone.body.features.0.0.*", "convnext.embeddings.patch_embeddings.*"),
+        ("backbone.body.features.0.1.*", "convnext.embeddings.layernorm.*"),
+        ("backbone.body.features.{2s}.**", "convnext.encoder.stages.{s}.downsampling_layer.**"),
+        (f"{ours}.block.0.*", f"{theirs}.dwconv.*"),
+        (f"{ours}.block.2.*", f"{theirs}.layernorm.*"),
+        (f"{ours}.block.3.*", f"{theirs}.pwconv1.*"),
+        (f"{ours}.block.5.*", f"{theirs}.pwconv2.*"),
+        (f"{ours}.layer_scale", f"{theirs}.layer_scale_parameter", FLAT),
+        ("backbone.norm.*", "convnext.layernorm.*"),
+        *PLAIN_HEAD,
+    )
+
+
 VIT_V4 = rows(*_encoder("vit", "vit.encoder.layer.{i}", V4), *PLAIN_HEAD)
 VIT_V5 = rows(*_encoder("vit", "vit.layers.{i}", V5), *PLAIN_HEAD)
 DEIT_V4 = rows(*_encoder("deit", "deit.encoder.layer.{i}", V4), *TWO_HEADS)
@@ -164,6 +196,8 @@ TABLES = (
           derived=(f"swinv2.{IN_SWIN}.{INDEX}", f"swinv2.{IN_SWIN}.{COORDINATES}")),
     Table("pvt", _pvt(), ("pvt.encoder.block.{s}.{b}.attention.self.query.weight",)),
     Table("pvt_v2", _pvt_v2(), ("pvt_v2.encoder.layers.{s}.blocks.{b}.attention.query.weight",)),
+    Table("resnet", _resnet(), ("resnet.embedder.embedder.convolution.weight",)),
+    Table("convnext", _convnext(), ("convnext.encoder.stages.{s}.layers.{b}.dwconv.weight",)),
 )  # fmt: skip
 """Of several tables for a family the first is the one that is written."""
 
@@ -188,6 +222,8 @@ def claims(bundle: Bundle) -> Claims:
         return Claims()
     families, fields = configs.read(bundle.config)
     prepared, notes = from_transformers(bundle.processor) if bundle.processor else ({}, ())
+    if "image_size" not in fields and side_of(bundle.processor):
+        fields["image_size"] = side_of(bundle.processor)
     return Claims(None, families, fields, True, configs.labels(bundle.config), prepared, notes)
 
 

@@ -60,7 +60,7 @@ def refuses(family: str, config: Any) -> str:
     usual = "cls" if family in ("deit", "pvt") else "mean"
     if config.pooling != usual:
         return f"pooling={config.pooling}"
-    return grids_that_windows_divide(config) if family in ("swin", "swin_v2") else ""
+    return grids_that_windows_divide(config, clamped=family == "swin_v2") if family in ("swin", "swin_v2") else ""
 
 
 def write(out: Outgoing, dest: Path) -> Sequence[Path]:
@@ -74,7 +74,17 @@ LAYOUT = Layout(
     title="the papers' own .pth",
     tables=TABLES,
     fixed={
-        "deit": {"eps": 1e-6, "activation": "gelu", "qkv_bias": True},
+        "deit": {
+            "eps": 1e-6,
+            "activation": "gelu",
+            "qkv_bias": True,
+            "cls": True,
+            "registers": 0,
+            "position": "learned",
+            "qk_norm": False,
+            "parallel": False,
+            "norm": "layer",
+        },
         "swin": timm.FIXED["swin"],
         "swin_v2": timm.FIXED["swin_v2"],
         "pvt": {"eps": 1e-6, "reduction_eps": 1e-5, "activation": "gelu"},

@@ -9,11 +9,12 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from vitrail.checkpoints.layout import Claims, Layout, Outgoing
+from vitrail.checkpoints.layout import Claims, Layout, Outgoing, same
+from vitrail.checkpoints.layouts import torchvision
 from vitrail.checkpoints.positions import POSITIONS, POSITIONS_AND_REGISTERS, grids_that_windows_divide
 from vitrail.checkpoints.preprocessing import from_timm, to_timm
 from vitrail.checkpoints.sources import Bundle
-from vitrail.checkpoints.table import Table, rows
+from vitrail.checkpoints.table import Table, Transform, rows
 from vitrail.errors import IntegrityError
 from vitrail.models import list_models, variant
 
@@ -56,6 +57,20 @@ PVT_V2 = rows(
     ("backbone.levels.{s}.norm.*", "stages.{s}.norm.*"),
     ("head.fc.*", "head.*"),
 )
+STAGE, THEIRS = "backbone.body.features.{2s+1}.{b}", "stages.{s}.blocks.{b}"
+FLAT = Transform(lambda theirs, _: [theirs[0][:, None, None]], lambda ours, _: [ours[0].flatten()], "(C) to (C, 1, 1)")
+CONVNEXT = rows(
+    ("backbone.body.features.0.**", "stem.**"),
+    ("backbone.body.features.{2s}.**", "stages.{s}.downsample.**"),
+    (f"{STAGE}.block.0.*", f"{THEIRS}.conv_dw.*"),
+    (f"{STAGE}.block.2.*", f"{THEIRS}.norm.*"),
+    (f"{STAGE}.block.3.*", f"{THEIRS}.mlp.fc1.*"),
+    (f"{STAGE}.block.5.*", f"{THEIRS}.mlp.fc2.*"),
+    (f"{STAGE}.layer_scale", f"{THEIRS}.gamma", FLAT),
+    ("backbone.norm.*", "head.norm.*"),
+    ("head.fc.*", "head.fc.*"),
+)
+RESNET = torchvision.RESNET  # timm kept torchvision's names
 COMPUTED = (
     "layers.{s}.blocks.{b}.attn.relative_position_index",
     "layers.{s}.blocks.{b}.attn.relative_coords_table",
@@ -70,20 +85,24 @@ TABLES = (
     Table("swin", SWIN, (f"{IN_BLOCKS}relative_position_bias_table", SECOND), (FIRST,), COMPUTED),
     Table("swin_v2", SWIN, (f"{IN_BLOCKS}logit_scale", SECOND), (FIRST,), COMPUTED),
     Table("pvt_v2", PVT_V2, needs=("stages.{s}.blocks.{b}.attn.kv.weight",)),
+    Table("resnet", RESNET, needs=("conv1.weight", "layer1.{b}.conv1.weight")),
+    Table("convnext", CONVNEXT, needs=("stem.0.weight", "stages.{s}.blocks.{b}.conv_dw.weight")),
 )
 FIXED: Mapping[str, Mapping[str, Any]] = {
-    "vit": {"eps": 1e-6},
-    "deit": {"eps": 1e-6, "activation": "gelu"},
+    "vit": {"eps": 1e-6, "parallel": False, "norm": "layer"},
+    "deit": {"eps": 1e-6, "parallel": False, "norm": "layer"},
     "swin": {"eps": 1e-5, "activation": "gelu"},
     "swin_v2": {"eps": 1e-5, "activation": "gelu"},
     "pvt_v2": {"eps": 1e-6, "reduction_eps": 1e-5, "activation": "gelu"},
+    "resnet": torchvision.RESNET_FIXED,
+    "convnext": {"eps": 1e-6, "final_eps": None, "activation": "gelu"},
 }
 
 ARGUMENTS: Mapping[str, Mapping[str, str]] = {
     "vit": {
         "img_size": "image_size", "patch_size": "patch_size", "in_chans": "in_channels", "embed_dim": "width",
         "depth": "depth", "num_heads": "heads", "qkv_bias": "qkv_bias", "class_token": "cls", "reg_tokens": "registers",
-        "init_values": "layer_scale",
+        "init_values": "layer_scale", "qk_norm": "qk_norm",
     },
     "swin": {
         "img_size": "image_size", "patch_size": "patch_size", "in_chans": "in_channels", "embed_dim": "width",
@@ -93,6 +112,8 @@ ARGUMENTS: Mapping[str, Mapping[str, str]] = {
         "in_chans": "in_channels", "embed_dims": "widths", "depths": "depths", "num_heads": "heads",
         "mlp_ratios": "mlp_ratios", "sr_ratios": "sr_ratios", "linear": "linear",
     },
+    "resnet": {"in_chans": "in_channels", "layers": "depths"},
+    "convnext": {"in_chans": "in_channels", "depths": "depths", "patch_size": "patch_size"},
 }  # fmt: skip
 """Family -> an argument of timm's class -> our field of the same meaning."""
 ARGUMENTS_OF = {
@@ -100,10 +121,33 @@ ARGUMENTS_OF = {
     "deit": ARGUMENTS["vit"],
     "swin_v2": {**ARGUMENTS["swin"], "pretrained_window_sizes": "pretrained_window"},
 }
+STAND_INS: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("vit_tiny_patch8_224", "vit_tiny_patch14_224", "vit_tiny_patch32_224", "vit_tiny_patch32_384",
+         "vit_small_patch14_224", "vit_base_patch14_224", "vit_large_patch8_224", "vit_giant_patch14_map_224",
+         "vit_gigantic_patch14_map_224", "vit_e_patch14_224", "vit_e_patch14_map_224", "vit_22b_patch14_224"),
+        "vit_base_patch16_224",
+    ),
+    **dict.fromkeys(
+        ("deit3_tiny_patch16_224", "deit3_huge_52_patch14_224", "deit3_giant_40_patch14_224",
+         "deit3_gigantic_48_patch14_224"),
+        "deit3_base_patch16_224",
+    ),
+    **dict.fromkeys(
+        ("swin_tiny_patch4_window12_384", "swin_small_patch4_window12_384"), "swin_base_patch4_window12_384"
+    ),
+}  # fmt: skip
+"""Our names that timm has no model for -> one of the same class, of which arguments make the model."""
+DEITS = {
+    (True, False): "deit3_base_patch16_224",
+    (False, True): "deit_base_distilled_patch16_224",
+    (False, False): "deit_base_patch16_224",
+}
+"""(with LayerScale, distilled) -> a name of that class."""
 HARMLESS = (
     "num_classes", "drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "fix_init",
     "drop_path_rate", "weight_init", "fc_norm", "no_embed_class", "mlp_ratio", "global_pool", "act_layer",
-    "strict_img_size", "always_partition",
+    "strict_img_size", "always_partition", "ls_init_value",
 )  # fmt: skip
 """Arguments that change nothing that is computed, that the tensors show, or that are read by name below."""
 POOLINGS = {"token": "cls", "avg": "mean", "map": "map"}
@@ -121,22 +165,23 @@ def claims(bundle: Bundle) -> Claims:
     arguments = config.get("model_args") or {}
     if not isinstance(arguments, Mapping):
         raise IntegrityError(f"{bundle.path.parent / 'config.json'}: model_args is no object of named values")
-    known = name in list_models()
-    family = variant(name).family if known else ""
-    fields = _fields(family, arguments) if known else {}
-    size = pretrained.get("input_size")
-    if "image_size" not in fields and isinstance(size, Sequence) and len(size) == 3:
-        fields["image_size"] = size[1] if size[1] == size[2] else (size[1], size[2])
     labels = config.get("label_names") or pretrained.get("label_names") or ()
     names = tuple(str(label) for label in labels) if isinstance(labels, list) else ()
+    if name not in list_models():
+        return Claims(labels=names, preprocess=from_timm(pretrained))
+    row = variant(name)
+    fields = {
+        **row.config.model_dump(exclude={"drop_path", "image_size", "cls_position"}),
+        **_fields(row.family, arguments),
+    }
+    size = pretrained.get("input_size")
+    if "image_size" not in fields and isinstance(size, Sequence) and len(size) == 3:
+        fields["image_size"] = _value("image_size", list(size[1:]))
+    # a name that only lent its class, with arguments that make another model of it, is not the model's name
+    lent = any(not same(field, getattr(row.config, field, None), fields.get(field)) for field in ("width", "widths"))
     return Claims(
-        name if known else None,
-        frozenset({family}) if known else frozenset(),
-        fields if known else {},
-        complete=known,
-        labels=names,
-        preprocess=from_timm(pretrained),
-    )
+        None if lent else name, frozenset({row.family}), fields, True, names, from_timm(pretrained)
+    )  # fmt: skip
 
 
 def _fields(family: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,9 +190,13 @@ def _fields(family: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in arguments.items():
         if name in known:
             fields[known[name]] = _value(known[name], value)
+        elif name == "dims" and family == "convnext" and isinstance(value, Sequence):
+            fields["width"] = value[0]
         elif name not in HARMLESS and value not in (None, False):
             raise IntegrityError(f"its config's model_args.{name}={str(value)[:40]} makes it a model that is not ours")
     if family in ("vit", "deit"):
+        if "no_embed_class" in arguments:
+            fields["cls_position"] = not arguments["no_embed_class"]
         if "global_pool" in arguments:
             pool = str(arguments["global_pool"])
             if pool not in POOLINGS:
@@ -158,6 +207,18 @@ def _fields(family: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
             raise IntegrityError(f"its config's act_layer={str(act)[:40]} is an activation that is not ours")
         fields["activation"] = ACTIVATIONS[act]
     return fields
+
+
+def _architecture(out: Outgoing) -> str:
+    """A name that timm knows and whose class is the model's: arguments say the rest."""
+    config, name = out.config, STAND_INS.get(out.name, out.name)
+    if out.family == "resnet" and variant(name).config.block != config.block:
+        return "resnet50" if config.block == "bottleneck" else "resnet18"
+    if out.family == "deit":
+        third = not config.distilled and bool(config.layer_scale)  # timm's deit3 cannot be told to have no LayerScale
+        if (name.startswith("deit3"), "distilled" in name) != (third, config.distilled):
+            return DEITS[(third, config.distilled)]
+    return name
 
 
 def _value(field: str, value: Any) -> Any:
@@ -174,23 +235,14 @@ def _value(field: str, value: Any) -> Any:
 
 def refuses(family: str, config: Any) -> str:
     """What timm's classes cannot be told."""
-    if family in ("swin", "swin_v2"):
-        return grids_that_windows_divide(config) or ("pooling=map" if config.pooling == "map" else "")
-    if family == "pvt_v2":
-        return (
-            "pooling=map"
-            if config.pooling == "map"
-            else f"patch_size={config.patch_size}"
-            if config.patch_size != 4
-            else ""
-        )
+    if family not in ("vit", "deit"):
+        if config.pooling == "map":
+            return "pooling=map of this family"
+        if family == "pvt_v2" and config.patch_size != 4:
+            return f"patch_size={config.patch_size} of this family"
+        return grids_that_windows_divide(config, clamped=family == "swin_v2") if family in ("swin", "swin_v2") else ""
     if config.position != "learned":
         return f"position={config.position}"
-    if config.pooling == "map":
-        if config.width != 64 * config.heads:
-            return "pooling=map with other heads than the encoder's"
-        if config.hidden != 4 * config.width:
-            return "pooling=map with another hidden width than the encoder's"
     return ""
 
 
@@ -205,15 +257,16 @@ def write(out: Outgoing, dest: Path) -> Sequence[Path]:
         if field == "pretrained_window":
             value = list(value) if value else [0] * len(config.depths)
         arguments[argument] = list(value) if isinstance(value, tuple) else value
+    if out.family == "convnext":
+        arguments["dims"] = list(config.widths)
     if out.family in ("vit", "deit"):
         pool = next(theirs for theirs, ours in POOLINGS.items() if ours == config.pooling)
-        arguments |= {"mlp_ratio": config.hidden / config.width, "global_pool": pool, "fc_norm": False}
-        if not getattr(config, "cls_position", True):
-            arguments["no_embed_class"] = True
+        arguments |= {"mlp_ratio": (config.hidden + 0.5) / config.width, "global_pool": pool, "fc_norm": False}
+        arguments["no_embed_class"] = not config.cls_position
         if config.activation != "gelu":
             arguments["act_layer"] = config.activation
     whole = {
-        "architecture": out.name,
+        "architecture": _architecture(out),
         "num_classes": len(out.labels),
         "label_names": list(out.labels),
         "model_args": arguments,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,6 @@ QUERY_AND_VALUE = Transform(
     lambda ours, _: [torch.cat([ours[0], torch.zeros_like(ours[0]), ours[1]])],
     "bias of the keys is zero",
 )
-FLAT_SCALE = Transform(lambda theirs, _: [theirs[0].flatten()], lambda ours, _: [ours[0][:, None, None]], "(C, 1, 1)")
 
 BLOCK, THEIRS = "backbone.levels.{s}.blocks.{b}", "features.{2s+1}.{b}"
 SWIN = rows(
@@ -63,11 +62,24 @@ SWIN = rows(
     ("head.fc.*", "head.*"),
 )
 SWIN_V1 = tuple(row for row in SWIN if row.how is not QUERY_AND_VALUE)
+RESNET = rows(
+    ("backbone.body.conv1.*", "conv1.*"),
+    ("backbone.body.bn1.*", "bn1.*"),
+    ("backbone.body.layer{n}.**", "layer{n}.**"),
+    ("head.fc.*", "fc.*"),
+)
+CONVNEXT = rows(
+    ("backbone.body.features.**", "features.**"),
+    ("backbone.norm.*", "classifier.0.*"),
+    ("head.fc.*", "classifier.2.*"),
+)
 COMPUTED = (f"{THEIRS}.attn.relative_position_index", f"{THEIRS}.attn.relative_coords_table")
 TABLES = (
     Table("vit", VIT, needs=(f"{LAYER}.self_attention.in_proj_weight",)),
     Table("swin", SWIN_V1, (f"{THEIRS}.attn.relative_position_bias_table",), (), COMPUTED),
     Table("swin_v2", SWIN, (f"{THEIRS}.attn.logit_scale",), (), COMPUTED),
+    Table("resnet", RESNET, needs=("conv1.weight", "layer1.{b}.conv1.weight")),
+    Table("convnext", CONVNEXT, needs=("features.{s}.{b}.layer_scale",)),
 )
 
 
@@ -115,6 +127,9 @@ def write(out: Outgoing, dest: Path) -> Sequence[Path]:
     return [dest]
 
 
+RESNET_FIXED: Mapping[str, Any] = {"eps": 1e-5, "width": 64, "patch_size": 4}
+"""The stem for ImageNet: a 7 x 7 convolution and pooling."""
+
 LAYOUT = Layout(
     name="torchvision",
     title="torchvision",
@@ -122,10 +137,12 @@ LAYOUT = Layout(
     fixed={
         "vit": {
             "eps": 1e-6, "activation": "gelu", "cls": True, "registers": 0, "position": "learned", "layer_scale": 0.0,
-            "qkv_bias": True,
+            "qkv_bias": True, "cls_position": True, "qk_norm": False, "parallel": False, "norm": "layer",
         },
         "swin": {"eps": 1e-5, "activation": "gelu", "mlp_ratio": 4.0},
         "swin_v2": {"eps": 1e-5, "activation": "gelu", "mlp_ratio": 4.0},
+        "resnet": RESNET_FIXED,
+        "convnext": {"eps": 1e-6, "final_eps": None, "activation": "gelu", "patch_size": 4},
     },
     write=write,
     refuses=refuses,

@@ -53,6 +53,8 @@ NEEDS: Mapping[str, str] = {
     "swin_v2": "backbone.levels.{s}.blocks.{b}.attn.logit_scale",
     "pvt": "backbone.levels.{s}.pos_embed",
     "pvt_v2": "backbone.levels.{s}.blocks.{b}.mlp.dwconv.weight",
+    "resnet": "backbone.body.conv1.weight",
+    "convnext": "backbone.body.features.0.0.weight",
 }
 """Family -> a tensor that tells it."""
 
