@@ -5,19 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-OURS_FROM_TIMM = (("blocks.", "backbone.encoder."), ("head.", "head.fc."), ("ls1.", "scale1."), ("ls2.", "scale2."))
-
-
-def from_timm(name: str) -> str:
-    """The name that a timm ViT tensor has in ours."""
-    for theirs, ours in OURS_FROM_TIMM[:2]:
-        if name.startswith(theirs):
-            name = ours + name[len(theirs) :]
-            break
-    else:
-        name = f"backbone.{name}"
-    return name.replace(".ls1.", ".scale1.").replace(".ls2.", ".scale2.")
-
 
 def randomise(model: nn.Module, seed: int = 0) -> None:
     """Weights that no default hides: norms, biases and positions too."""

@@ -200,3 +200,57 @@ def test_undecayed_are_tokens_and_positions() -> None:
     assert {id(p) for p in model.undecayed()} == {id(model.cls_token), id(model.registers), id(model.pos_embed)}
     assert len(model.blocks()) == 2
     assert model.stem() is model.patch_embed
+
+
+def test_the_parallel_block_is_its_equation() -> None:
+    """x + MLP(LN(x)) + Attn(LN(x)), queries and keys normalised head by head, no centring: ViT-22B, section 2."""
+    block = (
+        create_backbone("vit_22b", image_size=16, patch_size=8, width=24, heads=3, hidden=48, depth=1)
+        .double()
+        .blocks()[0]
+    )
+    x = torch.randn(2, 5, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def normalised(t: torch.Tensor, norm: nn.Module) -> torch.Tensor:
+        return t / (t.square().mean(dim=-1, keepdim=True) + 1e-6).sqrt() * norm.weight
+
+    with torch.no_grad():
+        for norm in (block.norm1, block.attn.q_norm, block.attn.k_norm):
+            norm.weight.uniform_(0.5, 2)
+        block.attn.proj.bias.uniform_(-1, 1)
+        y = normalised(x, block.norm1)
+        q, k, v = (part.reshape(2, 5, 3, 8) for part in (y @ block.attn.qkv.weight.T).chunk(3, dim=-1))
+        q, k = normalised(q, block.attn.q_norm), normalised(k, block.attn.k_norm)
+        shares = (torch.einsum("bqad,bkad->baqk", q, k) / 8**0.5).softmax(dim=-1)
+        mixed = torch.einsum("baqk,bkad->bqad", shares, v).flatten(2)
+        written = x + mixed @ block.attn.proj.weight.T + block.attn.proj.bias + block.mlp(y)
+        torch.testing.assert_close(block(x), written)
+
+
+def test_normalised_queries_and_keys_bound_the_scores() -> None:
+    """However large the projection, no score exceeds sqrt(d): what keeps attention from collapsing in ViT-22B."""
+    attention = SelfAttention(24, 3, qk_norm=True)
+    initialise(attention, 0)
+    seen = []
+    attention.core.register_forward_hook(lambda _, given, __: seen.append(given[0] @ given[1].transpose(-2, -1)))
+    with torch.no_grad():
+        attention.qkv.weight.mul_(1e4)
+        attention(torch.randn(2, 7, 24))
+    assert float(seen[0].abs().max()) / 8**0.5 <= 8**0.5 * (1 + 1e-5)
+
+
+def test_stochastic_depth_can_be_the_same_at_every_block() -> None:
+    model = _tiny(depth=3, drop_path=0.4, drop_path_rule="constant")
+    assert [block.drop_path.rate for block in model.blocks()] == pytest.approx([0.4] * 3)
+
+
+def test_a_parallel_block_drops_both_branches_or_neither() -> None:
+    block = _tiny(depth=1, drop_path=0.5, drop_path_rule="constant", parallel=True).train().blocks()[0]
+    x = torch.randn(64, 2, 24)
+    torch.manual_seed(0)
+    kept = x + 2 * (block.attn(block.norm1(x)) + block.mlp(block.norm1(x)))
+    out = block(x)
+    untouched = [torch.equal(a, b) for a, b in zip(out, x, strict=True)]
+    whole = [torch.allclose(a, b, atol=1e-5) for a, b in zip(out, kept, strict=True)]
+    assert all(a != b for a, b in zip(untouched, whole, strict=True))
+    assert 0 < sum(whole) < 64

@@ -36,8 +36,8 @@ TRANSFORMERS = {
 def from_timm(tensors: Mapping[str, Tensor]) -> Tensors:
     renames = (
         (r"^head_dist\.", "head.fc_dist."), (r"^head\.(?=weight|bias)", "head.fc."),
-        (r"^attn_pool\.latent", "head.pool.probe"), (r"^attn_pool\.", "head.pool."), (r"^reg_token", "registers"), (r"^blocks\.", "encoder."),
-        (r"\.ls(\d)\.", r".scale\1."), (r"^(?!head\.)", "backbone."),
+        (r"^attn_pool\.latent", "head.pool.probe"), (r"^attn_pool\.", "head.pool."), (r"^reg_token", "registers"),
+        (r"^blocks\.", "encoder."), (r"\.ls(\d)\.", r".scale\1."), (r"^(?!head\.)", "backbone."),
     )  # fmt: skip
     return _renamed(tensors, renames)
 
