@@ -32,7 +32,7 @@ class DeiTConfig(ViTConfig):
     @property
     def leading(self) -> tuple[str, ...]:
         """[CLS] and the distillation token."""
-        return (*super().leading, *("dist",) * self.distilled)
+        return ("cls",) * self.cls + ("dist",) * self.distilled  # no super(): torch.compile cannot follow a property's
 
 
 class DeiT(ViT):
