@@ -31,9 +31,7 @@ class Row:
         return f"{self.name}@{self.image_size}{changed}" + (f" {self.classes} classes" if self.classes != 1000 else "")
 
 
-CLS = {"cls": True, "pooling": "cls"}
 MEAN = {"cls": False, "pooling": "mean"}
-MAP = {"cls": False, "pooling": "map"}
 
 VIT = (  # table 1.1
     Row("vit_tiny_patch16_224", 5_717_416, 1.2537),
@@ -49,15 +47,15 @@ VIT = (  # table 1.1
     Row("vit_large_patch16_384", 304_715_752, 191.0663, 384),
     Row("vit_large_patch32_224", 306_535_400, 15.3775),
     Row("vit_large_patch32_384", 306_632_680, 45.2760, 384),
-    Row("vit_so400m_patch14_224", 413_595_352, 109.49, options=MEAN),
-    Row("vit_so400m_patch14_224", 427_680_704, None, options=MAP, classes=0),
-    Row("vit_huge_patch14_224", 632_045_800, 167.2951, options=CLS),
-    Row("vit_giant_patch14_224", 1_012_611_432, 267.0315, options=CLS),
+    Row("vit_so400m_patch14_siglip_gap_224", 413_595_352, 109.49),
+    Row("vit_so400m_patch14_siglip_224", 427_680_704, None, classes=0),
+    Row("vit_huge_patch14_224", 632_045_800, 167.2951),
+    Row("vit_giant_patch14_224", 1_012_611_432, 267.0315),
     Row("vit_giant_patch14_224", 1_011_199_616, None, options=MEAN, classes=0),
-    Row("vit_gigantic_patch14_224", 1_844_440_680, 483.7476, options=CLS),
+    Row("vit_gigantic_patch14_224", 1_844_440_680, 483.7476),
     Row("vit_gigantic_patch14_224", 1_842_772_352, None, options=MEAN, classes=0),
-    Row("vit_e_patch14_224", 3_807_214_312, 990.68, options=CLS),
-    Row("vit_e_patch14_224", 3_926_402_969, None, options=MAP, classes=29_593),
+    Row("vit_e_patch14_224", 3_807_214_312, 990.68),
+    Row("vit_e_patch14_map_224", 3_926_402_969, None, classes=29_593),
     Row("vit_22b_patch14_224", 21_750_546_432, None, options=MEAN, classes=0),
     Row("vit_22b_patch14_224", None, 5627.9),
 )
@@ -80,9 +78,9 @@ DEIT = (  # table 1.2
     Row("deit3_large_patch16_224", 304_374_760, 61.5547),
     Row("deit3_large_patch16_384", 304_763_880, 191.07, 384),
     Row("deit3_huge_patch14_224", 632_126_440, 167.2951),
-    Row("deit3_huge_patch14_224", 1_025_726_440, None, options={"depth": 52}),
-    Row("deit3_huge_patch14_224", 955_030_504, None, options={"depth": 40, "width": 1408, "hidden": 4 * 1408}),
-    Row("deit3_huge_patch14_224", 1_599_158_248, None, options={"depth": 48, "width": 1664, "hidden": 4 * 1664}),
+    Row("deit3_huge_52_patch14_224", 1_025_726_440, None),
+    Row("deit3_giant_40_patch14_224", 955_030_504, None),
+    Row("deit3_gigantic_48_patch14_224", 1_599_158_248, None),
 )
 
 SWIN = (  # table 1.3

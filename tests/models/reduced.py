@@ -23,6 +23,8 @@ SIDE = 64
 BLOCKS = 2
 """A stage: an ordinary block and, in Swin, a shifted one."""
 WIDTHS, HEADS, DEPTHS = ("width", "widths", "hidden"), ("heads",), ("depth", "depths")
+FEW = 3
+"""Heads, where one number says how many."""
 NARROWEST = 8
 """The least width of one head."""
 
@@ -72,7 +74,8 @@ def reduce(row: Variant) -> Reduced:
     """A row with few, narrow blocks, on images of 64 px that it meets by its family's rule."""
     fitted = dict(row.fit(row.config, SIDE).options)
     shallow = {key: _few(value) for key, value in _own(row, DEPTHS)}
-    for divisor in (32, 16, 8, 4, 2):
+    shallow |= {key: min(FEW, heads) for key, heads in _own(row, HEADS) if isinstance(heads, int)}
+    for divisor in (256, 128, 64, 32, 16, 8, 4, 2):
         narrow = {key: _divided(value, divisor) for key, value in _own(row, WIDTHS)}
         if not narrow or min(_smallest(value) for value in narrow.values()) < NARROWEST:
             continue

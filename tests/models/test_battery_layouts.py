@@ -213,6 +213,7 @@ def test_a_cell_listens_to_what_the_matrix_says(small: Reduced) -> None:
             matrix = layout.matrix(attention_weights(q, k, bias))[0]  # (A, K + N, K + N)
             torch.testing.assert_close(matrix.sum(dim=-1), torch.ones_like(matrix[..., 0]), msg=told)
             shown = (matrix > NOTICED).any(dim=0)
+            assert layout.windows > 1 or shown[:, shown.any(dim=0)].all(), (told, "in one window all see all")
             run = partial(_output, block, met[block], stage)
             with _silenced(block.mlp):
                 (noticed,) = _noticed(run, met[block][0][0], stage.grid, stage.prefix)

@@ -256,7 +256,7 @@ def test_blocks_counted_once_are_counted_right(small: Reduced) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
-        model = small.model()
+        model = small.model().requires_grad_(False)
         counter = FlopCounterMode(display=False)
         with counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             model(torch.zeros(1, 3, SIDE, SIDE))
