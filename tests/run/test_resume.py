@@ -102,7 +102,9 @@ def _work(folder: str, phase: str, call: int, extra: dict[str, Any]) -> None:
     else:
         if Path(folder).exists():  # killed before its first checkpoint: nothing to resume, so begin again
             __import__("shutil").rmtree(folder)
-        start(STATED | extra, out=Path(folder), source=source, quiet=True)
+        own = "model.name" in extra  # another family has options of its own
+        stated = {k: v for k, v in STATED.items() if not (own and k.startswith("model."))}
+        start(stated | extra, out=Path(folder), source=source, quiet=True)
 
 
 def _run(folder: Path, phase: str = "", call: int = 0, **extra: Any) -> int:
@@ -209,3 +211,26 @@ def test_micro_steps_see_the_same_images_and_mix_the_same_partners(unbroken: Pat
     assert _run(parts, **still, **{"train.accumulate": 2}) == 0
     for a, b in zip(_steps(whole), _steps(parts), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
+
+
+RESNET = {
+    "model.name": "resnet18",
+    "model.image_size": 8,
+    "model.options.width": 4,
+    "model.options.depths": (1, 1, 1, 1),
+}
+
+
+def test_a_killed_run_with_running_statistics_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    """BatchNorm's statistics are written by forward passes: one that was killed must not be remembered."""
+    unbroken, folder = tmp_path / "unbroken", tmp_path / "run"
+    assert _run(unbroken, **RESNET) == 0
+    for phase, call in (("update", 20), ("backward", 9), ("save", 30)):
+        assert _run(folder, phase, call, **RESNET) == -signal.SIGKILL
+    assert _run(folder, **RESNET) == 0
+    _assert_same(folder, unbroken)
+    newest = max((folder / "checkpoints").glob("step-*"), key=lambda p: int(p.name.split("-")[1]))
+    for file in ("model", "average"):
+        tensors = load_file(newest / f"{file}.safetensors")
+        assert int(tensors["backbone.body.bn1.num_batches_tracked"]) == STEPS
+        assert sum("running_var" in name for name in tensors) > 8

@@ -88,3 +88,77 @@ def test_a_complete_config_chooses_itself_again() -> None:
 def test_an_unknown_recipe_is_offered_the_nearest() -> None:
     with pytest.raises(UsageError, match="plain"):
         _choose(recipe="plane")
+
+
+# ------------------------------------------------------------------------------------------------- the family's rule
+
+SMALL_PHOTOS = Facts(images=5000, classes=10, native_size=32, flip=True)
+
+
+def _geometry(choice: Choice) -> tuple[int, int, dict[str, Any]]:
+    model = choice.config.model
+    return model.image_size, model.patch_size, dict(model.options)
+
+
+@pytest.mark.parametrize(
+    ("facts", "name", "expected"),
+    [
+        (SMALL_PHOTOS, "resnet18", (32, 1, {})),
+        (PHOTOS, "resnet18", (96, 2, {})),
+        (Facts(1_000_000, 1000, 400, True), "resnet50", (224, 4, {})),
+        (SMALL_PHOTOS, "convnext_tiny", (32, 1, {})),
+        (DIGITS, "timm:vit_tiny_patch16_224", (8, 2, {})),
+        (PHOTOS, "timm:resnet10t", (96, 4, {})),
+    ],
+)
+def test_names_without_a_size_take_it_from_the_data_and_the_patch_from_the_family(facts, name, expected) -> None:
+    if name.startswith("timm:"):
+        pytest.importorskip("timm", reason="needs timm, whose model this is")
+    assert _geometry(_choose(facts, name)) == expected
+
+
+@pytest.mark.parametrize("name", ["swin_tiny", "swinv2_tiny", "pvt_v2_b0", "pvt_tiny", "deit_tiny", "vit_tiny"])
+@pytest.mark.parametrize("facts", [DIGITS, SMALL_PHOTOS, PHOTOS], ids=["digits", "small", "photos"])
+def test_every_option_of_the_family_is_chosen_with_its_reason(facts: Facts, name: str) -> None:
+    row, choice = variant(name), _choose(facts, name)
+    size, patch, options = _geometry(choice)
+    fitted = row.fit(row.config, size)
+    assert {"patch_size": patch, **options} == fitted.options
+    said = {reason.field: reason.why for reason in choice.reasons}
+    assert said["model.patch_size"] == fitted.why
+    assert all(said[f"model.options.{option}"] == fitted.why for option in options)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_a_size_in_the_name_is_kept_unless_the_images_are_small(name: str) -> None:
+    own = variant(name).config
+    assert _geometry(_choose(PHOTOS, name)) == (224, own.patch_size, {})
+    small = _choose(SMALL_PHOTOS, name)
+    size, patch, options = _geometry(small)
+    assert size == 32
+    assert {"patch_size": patch, **options} == variant(name).fit(own, 32).options
+    why = {reason.field: reason.why for reason in small.reasons}["model.image_size"]
+    keep = {"model.image_size": 224, "model.patch_size": own.patch_size}
+    assert f"--image-size 224 --patch-size {own.patch_size} keeps it" in why
+    assert _geometry(_choose(SMALL_PHOTOS, name, **keep)) == (224, own.patch_size, {})
+
+
+def test_options_chosen_for_one_patch_are_not_taken_for_another() -> None:
+    choice = _choose(SMALL_PHOTOS, "pvt_v2_b0", **{"model.patch_size": 4})
+    assert _geometry(choice) == (32, 4, {})
+    choice = _choose(SMALL_PHOTOS, "pvt_v2_b0", **{"model.options.sr_ratios": (1, 1, 1, 1)})
+    assert choice.config.model.options["sr_ratios"] == (1, 1, 1, 1)
+
+
+def test_a_model_without_stochastic_depth_gets_none_and_is_told_so() -> None:
+    pytest.importorskip("timm", reason="needs timm, whose model this is")
+    choice = _choose(name="timm:vgg11", **{"train.epochs": 100})
+    assert choice.config.train.drop_path == 0
+    assert {r.field: r.why for r in choice.reasons}["train.drop_path"] == "timm:vgg11 has no stochastic depth"
+    assert _choose(name="resnet18", **{"train.epochs": 100}).config.train.drop_path == 0.1
+
+
+@pytest.mark.parametrize("name", ["resnet18", "swin_tiny_patch4_window7_224", "pvt_v2_b0"])
+def test_a_complete_config_of_any_family_chooses_itself_again(name: str) -> None:
+    config = _choose(SMALL_PHOTOS, name).config
+    assert choose(PHOTOS, variant(name), complete(config)).config == config
