@@ -2,8 +2,8 @@
 
     python benchmarks/nuclei.py ../shared/data/dsb2018_nuclei OUT
 
-Writes OUT/nuclei.csv (image, mask, nuclei, distance, split, kind) and OUT/distance/*.npy: for each pixel of a nucleus its
-distance to the border of that nucleus, in pixels; 0 on the ground. Then, on two cores (some minutes each):
+Writes OUT/nuclei.csv (image, mask, nuclei, distance, split, kind) and OUT/distance/*.npy: for each pixel of a nucleus
+its distance to the border of that nucleus, in pixels; 0 on the ground. Then, on two cores (some minutes each):
 
     vitrail train OUT/nuclei.csv --task segment --target mask task.foreground=true
     vitrail train OUT/nuclei.csv --task regress --target nuclei
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder with images/, instances/ and index.csv")
     parser.add_argument("out", type=Path, help="where the table and the maps go")
     options = parser.parse_args()
-    root, maps = options.data.absolute(), options.out / "distance"
+    root, maps = options.data.resolve(), options.out / "distance"
     maps.mkdir(parents=True, exist_ok=True)
     with (root / "index.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
