@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import yaml
 from hypothesis import given
@@ -67,3 +69,17 @@ def test_yaml_tags_run_no_code(tmp_path) -> None:
     with pytest.raises(UsageError):
         settings.load(path)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("augment.crop_scale", [0.9, 0.1], "augment: crop_scale is the least and the most, both above 0"),
+        ("augment.crop_scale", [0, 0], "not 0 and 0"),
+        ("augment.crop_ratio", [-1, 2], "not -1 and 2"),
+        ("augment.crop_scale", 0.9, r"augment.crop_scale: a list in brackets is needed, \[0.5,1\] \(got 0.9\)"),
+    ],
+)
+def test_a_range_is_least_and_most(field: str, value: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        settings.build({"data.source": "a", field: value})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vitrail.errors import UsageError, unknown
 
@@ -133,6 +133,13 @@ class AugmentConfig(Strict):
     cutmix: Annotated[float, Field(ge=0)] = 0.0
     """Beta parameters; 0 is off. Where both are on, each group of images draws one of the two."""
     mix_probability: Fraction = 1.0
+
+    @model_validator(mode="after")
+    def _ranges_are_ranges(self) -> AugmentConfig:
+        for name, (low, high) in (("crop_scale", self.crop_scale), ("crop_ratio", self.crop_ratio)):
+            if not 0 < low <= high:
+                raise ValueError(f"{name} is the least and the most, both above 0, not {low:g} and {high:g}")
+        return self
 
 
 class TrainConfig(Strict):
@@ -269,8 +276,11 @@ def build(stated: Stated) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "value_error":  # words of our own, which say what was given
+            raise UsageError(f"{where}: {first['ctx']['error']}") from None
+        said = "a list in brackets is needed, [0.5,1]" if first["type"] == "tuple_type" else first["msg"].lower()
         given = "" if first["type"] == "missing" else f" (got {first['input']!r})"
-        raise UsageError(f"{where}: {first['msg'].lower()}{given}") from None
+        raise UsageError(f"{where}: {said}{given}") from None
 
 
 def to_yaml(config: BaseModel) -> str:
