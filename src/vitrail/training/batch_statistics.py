@@ -37,9 +37,7 @@ class Statistics:
             copy.copy_(buffer)
 
     def finite(self) -> Tensor:
-        """() bool on the device: whether all are finite. A variance can overflow while the loss stays finite."""
-        if not self.fractions:
-            return torch.ones((), dtype=torch.bool)
+        """() bool on the device: whether all fractions are. A variance can overflow while the loss stays finite."""
         largest = torch.nn.utils.get_total_norm(self.fractions, norm_type=torch.inf)
         return largest.isfinite()
 

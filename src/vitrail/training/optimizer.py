@@ -64,7 +64,9 @@ class Updater:
             group["lr"] = lr
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients) / weight
-        finite = norm.isfinite() & loss_sum.isfinite() & self.statistics.finite().to(norm.device)
+        finite = norm.isfinite() & loss_sum.isfinite()
+        if self.statistics.fractions:
+            finite &= self.statistics.finite()
         refused = (~(finite & (weight > 0))).float()
         shrink = (self.config.clip / (norm + 1e-6)).clamp(max=1.0) if self.config.clip else torch.ones_like(norm)
         # The fused kernel divides gradients by grad_scale and leaves everything as it was where found_inf is 1: the
