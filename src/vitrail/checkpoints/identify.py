@@ -99,6 +99,9 @@ def _candidates(layout: Layout, table: Table, facts: Facts, claims: Claims) -> I
     """Rows of a family that the tensors may be of; with a complete config, at least the one that is nearest."""
     stated = _stated(layout, table.family, facts, claims)
     rows = families()[table.family].VARIANTS if table.family in families() else ()
+    known = type(rows[0].config).model_fields if rows else {}
+    if any(value and name not in known for name, value in facts.items()):
+        return []  # it has what this family has not, such as a distillation token
     departing = [(row, _departures(row, stated)) for row in rows]
     fitting = [(row, options) for row, options in departing if not options.keys() - {"image_size"}]
     if fitting or not claims.complete or not departing:

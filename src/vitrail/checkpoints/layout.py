@@ -16,7 +16,7 @@ from vitrail.checkpoints import layouts
 from vitrail.checkpoints.sources import Bundle
 from vitrail.checkpoints.table import Table
 from vitrail.data.preprocess import Preprocessor
-from vitrail.errors import UsageError, unknown
+from vitrail.errors import IntegrityError, UsageError, unknown
 
 Tensors = Mapping[str, Tensor]
 
@@ -68,13 +68,25 @@ class Layout:
     tables: tuple[Table, ...]
     fixed: Mapping[str, Mapping[str, Any]]
     write: Callable[[Outgoing, Path], Sequence[Path]]
-    claims: Callable[[Bundle], Claims] = lambda bundle: Claims()
+    read: Callable[[Bundle], Claims] = lambda bundle: Claims()
     prepare: Callable[[Bundle], Tensors] = lambda bundle: bundle.tensors
     refuses: Callable[[str, Any], str] = lambda family, config: ""
     """(family, config) -> why a model cannot be written in this layout beyond what `fixed` says; "" where it can."""
     unsaid: frozenset[str] = frozenset()
     suffix: str = ""
     containers: tuple[str, ...] = ("safetensors",)
+
+    def claims(self, bundle: Bundle) -> Claims:
+        """What the files beside the tensors say; IntegrityError where that makes no sense."""
+        try:
+            claims = self.read(bundle)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
+            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise IntegrityError(f"{bundle.path}: its config cannot be used: {why[:160]}") from None
+        for name, value in claims.fields.items():
+            if not _plain(value) or (name == "image_size" and not _size(value)):
+                raise IntegrityError(f"{bundle.path}: its config says {name}={str(value)[:60]}, which cannot be")
+        return claims
 
     def fitting(self, names: Sequence[str]) -> list[Table]:
         """The tables that a file with these names may be of."""
@@ -97,6 +109,17 @@ class Layout:
         if why:
             raise UsageError(f"the {self.name} layout cannot express {why}")
         return tables[0]
+
+
+def _plain(value: Any) -> bool:
+    """Whether it is a value that a config of ours may have."""
+    simple = value is None or isinstance(value, (bool, int, float, str))
+    return simple or (isinstance(value, (tuple, list)) and all(isinstance(v, (int, float)) for v in value))
+
+
+def _size(value: Any) -> bool:
+    sides = value if isinstance(value, (tuple, list)) else (value, value)
+    return len(sides) == 2 and all(isinstance(side, int) and 0 < side < 1 << 16 for side in sides)
 
 
 def same(name: str, own: Any, other: Any) -> bool:

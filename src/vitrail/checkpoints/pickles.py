@@ -55,7 +55,7 @@ def read_pickle(path: Path) -> tuple[dict[str, Tensor], str]:
         except subprocess.TimeoutExpired:
             raise IntegrityError(f"{path} took too long to read and was refused") from None
         answer = _answer(child.stdout)
-        if child.returncode or "refused" in answer:
+        if child.returncode or "refused" in answer or not made.is_file():
             raise IntegrityError(f"{path} is refused: {_why(answer.get('refused', ''), child.returncode)}")
         return read_safetensors(made)[0], answer.get("wrapper", "")
 

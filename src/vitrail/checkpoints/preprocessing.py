@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,14 +78,14 @@ def from_transformers(config: Mapping[str, Any]) -> tuple[Fields, tuple[str, ...
     else:
         fields |= {"mean": (0.0,), "std": (1.0,)}
     if config.get("resample") is not None:
-        fields["interpolation"] = RESAMPLE.get(config["resample"], str(config["resample"]))
+        fields["interpolation"] = next((n for k, n in RESAMPLE.items() if k == config["resample"]), "another")
     size, crop = _sides(config.get("size")), _sides(config.get("crop_size"))
     shortest = "shortest_edge" in config["size"] if isinstance(config.get("size"), Mapping) else False
     if config.get("crop_pct") is not None and size:
         # ConvNeXt's processor: crops below 384 pixels, squashes from there on
         fields |= {"resize": "crop", "crop_fraction": config["crop_pct"]} if size < 384 else {"resize": "squash"}
     elif config.get("do_center_crop") and size and crop:
-        fields |= {"resize": "crop", "crop_fraction": min(1.0, crop / size)}
+        fields |= {"resize": "crop", "crop_fraction": _fraction(crop, size)}
         if not shortest:
             notes.append(f"their processor stretches to {size} x {size} before it crops; ours keeps the sides' ratio")
     elif size:
@@ -142,6 +143,12 @@ def checked(fields: Fields, where: str) -> Fields:
     if not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
         raise IntegrityError(f"{where}: a crop of {str(fraction)[:40]} is not a fraction of the image")
     return fields
+
+
+def _fraction(crop: int, size: int) -> float:
+    """The share that a crop has of a side, such that our whole-number arithmetic finds that side again."""
+    fraction = min(1.0, crop / size)
+    return math.nextafter(fraction, 0.0) if int(crop / fraction) < size else fraction
 
 
 def _sides(size: Any) -> int:

@@ -7,6 +7,7 @@ the row says how it becomes the other (`Transform`), both ways. The first row th
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,9 +174,10 @@ class Table:
 
     def _candidates(self, name: str) -> Iterator[Link]:
         for row in self.rows:
-            bindings = template(row.ours[0]).match(name)
-            if bindings is not None:
-                yield _filled(row, bindings)
+            for ours in row.ours:
+                bindings = template(ours).match(name)
+                if bindings is not None:
+                    yield _filled(row, bindings)
 
     def ours_of(self, name: str) -> tuple[str, ...]:
         """The names of ours that a tensor of theirs is made into; () for one that the table does not know."""
@@ -196,8 +198,9 @@ class Table:
                     continue
                 link = _filled(row, bindings)
                 if all(other in tensors for other in link.theirs):
-                    values = row.how.read([tensors[other] for other in link.theirs], None)
-                    ours.update(zip(link.ours, values, strict=True))
+                    with contextlib.suppress(RuntimeError, ValueError, IndexError):  # shapes that cannot be joined
+                        values = row.how.read([tensors[other] for other in link.theirs], None)
+                        ours.update(zip(link.ours, values, strict=True))
                     break
         return ours
 

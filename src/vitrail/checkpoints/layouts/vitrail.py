@@ -79,7 +79,7 @@ LAYOUT = Layout(
         for family in families()
     ),
     fixed={},
-    claims=claims,
+    read=claims,
     write=write,
     suffix=".safetensors",
 )
