@@ -187,6 +187,13 @@ class MapFile:
 
 
 @dataclass(frozen=True)
+class DrawnMap:
+    """A target with a value per pixel that is made when it is read, (h, w) or (M, h, w): of outlines, of a dataset."""
+
+    draw: Callable[[], np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
 class Item:
     """One sample of a source, before it is read.
 

@@ -148,6 +148,7 @@ class Files:
     """A source whose samples are the files of a folder, in the order of their names."""
 
     hints = Hints()
+    target_names: tuple[str, ...] = ()
 
     def __init__(self, root: Path, names: Sequence[str] | None = None, ignored: tuple[Failure, ...] = ()) -> None:
         self.name, self.location, self.ignored = root.name, str(root), ignored

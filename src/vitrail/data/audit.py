@@ -8,8 +8,9 @@ import io
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Generator, Hashable, Iterable, Sequence
+from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,11 @@ class Audit:
     formats: tuple[str, ...]
     content: tuple[str, ...]
     looks: Looks | None = None
+
+    @cached_property
+    def remarks(self) -> Mapping[str, str]:
+        """What is odd of a sample, by its key."""
+        return {failure.key: failure.reason for failure in self.odd}
 
 
 def scan(source: Source, config: DataConfig, progress: Progress | None = None, workers: int | None = None) -> Audit:
@@ -152,16 +158,17 @@ def spanning(groups: Iterable[Sequence[int]], labels: Sequence[Hashable]) -> tup
 _SHOWN_GROUPS = 100
 
 
-def summary(audit: Audit, source: Source) -> dict[str, Any]:
+def summary(audit: Audit, source: Source, split: Sequence[str | None] = ()) -> dict[str, Any]:
     """The audit as counts and lists for JSON, the same for `check --json`, data.json and the report.
 
-    `found` = `usable` + `bad` = the sum over `classes` (where targets are class names) and over `splits` (where the
-    source dictates them); `formats` and sizes are of usable samples; what is `ignored` is counted apart.
+    split: of each sample, where it is not the source's own. `found` = `usable` + `bad` = the sum over `classes` (where
+    targets are class names) and over `splits` (where there are some); `formats` and sizes are of usable samples; what
+    is `ignored` is counted apart.
     """
     items = source.items
     usable = set(audit.usable)
     groups = duplicates(audit)
-    splits = [item.split for item in items]
+    splits = list(split) or [item.split for item in items]
     result: dict[str, Any] = {
         "found": audit.found,
         "usable": len(audit.usable),
@@ -172,7 +179,7 @@ def summary(audit: Audit, source: Source) -> dict[str, Any]:
     if all(isinstance(item.target, str) for item in items):
         result["classes"] = _tally([item.target for item in items], usable)
     if any(splits):
-        result["splits"] = _tally([split or "not said" for split in splits], usable)
+        result["splits"] = _tally([name or "not said" for name in splits], usable)
     result["formats"] = dict(Counter(kind for kind in audit.formats if kind).most_common())
     result["sizes"] = _sizes(audit.sizes)
     result["duplicates"] = {
@@ -182,7 +189,7 @@ def summary(audit: Audit, source: Source) -> dict[str, Any]:
         "across_splits": len(spanning(groups, splits)),
         "files": [[items[i].key for i in group] for group in groups[:_SHOWN_GROUPS]],
     }
-    result["bad_reasons"] = dict(Counter(_kind(failure.reason) for failure in audit.bad).most_common())
+    result["bad_reasons"] = dict(Counter(kind_of_reason(failure.reason) for failure in audit.bad).most_common())
     for name in ("bad", "odd", "ignored"):
         result[f"{name}_files"] = [{"path": f.key, "reason": f.reason} for f in getattr(audit, name)]
     return result
@@ -208,7 +215,7 @@ def _sizes(sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
     return result
 
 
-def _kind(reason: str) -> str:
+def kind_of_reason(reason: str) -> str:
     """The sort of failure: a reason up to what is particular to the file."""
     if reason.startswith("declares"):
         return "too many pixels"
