@@ -198,9 +198,10 @@ class Item:
     """One sample of a source, before it is read.
 
     key: stable name, unique in the source: the path relative to its root with "/", or "digits/17".
-    target: as the source says it: a class name, a list of names, a number or a list of them, a MapFile, or an array
-    with a value per pixel (masks integer, maps float).  split: "train", "val" or "test" where the source dictates it,
-    else None.  group: samples that must stay together.  weight: how much the sample counts in the training loss.
+    target: as the source says it: a class name, a list of names, a number or a list of them, a MapFile, a DrawnMap, or
+    an array with a value per pixel (masks integer, maps float).  split: "train", "val" or "test" where the source
+    dictates it, else None.  group: samples that must stay together.  weight: how much the sample counts in the training
+    loss.
     """
 
     key: str
@@ -227,6 +228,8 @@ class Source(Protocol):
     name: str
     location: str
     hints: Hints
+    target_names: tuple[str, ...]
+    """What the source calls the numbers or maps of a target, or the values of its masks; () where it has no names."""
 
     @property
     def items(self) -> Sequence[Item]:
@@ -321,7 +324,7 @@ class Prediction:
 
     source: the path or name as given.  status "ok" or "failed" with a `reason`.  values: the task's columns, in the
     order they stand in predictions.csv (classify: label, confidence).  arrays: what does not fit in a row
-    (classify: "probabilities", (Y,) float32).
+    (classify: "probabilities", (Y,) float32).  answer: the values in a few words, to stand under a picture.
     """
 
     source: str
@@ -329,6 +332,7 @@ class Prediction:
     reason: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    answer: str = ""
 
     @property
     def label(self) -> str:

@@ -9,8 +9,9 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import RidgeClassifier
 
-from vitrail.contracts import Pixels
+from vitrail.contracts import DrawnMap, Pixels
 from vitrail.data import shapes
+from vitrail.data.maps import read_map
 from vitrail.data.sources import ShapesSource
 from vitrail.errors import UsageError
 from vitrail.settings import ShapesConfig
@@ -153,7 +154,14 @@ def test_any_truth_can_be_the_target() -> None:
     config = ShapesConfig(size=32, length=12)
     for name in ("class", "labels", "count", "angle", "size", "mask", "depth", "box"):
         source = ShapesSource(config, name)
-        assert np.array_equal(source.items[5].target, source.truth(5)[name])
-    assert not ShapesSource(config, "angle").hints.flip
+        target = source.items[5].target
+        assert np.array_equal(read_map(target) if isinstance(target, DrawnMap) else target, source.truth(5)[name])
+    assert ShapesSource(config, "count").hints.flip
+    assert not any(ShapesSource(config, name).hints.flip for name in ("angle", "box", "size,angle"))
+    several = ShapesSource(config, "count,angle")
+    assert several.items[5].target == [several.truth(5)["count"], several.truth(5)["angle"]]
+    assert several.target_names == ("count", "angle (degrees)")
+    with pytest.raises(UsageError, match="several targets are of count, angle, size"):
+        ShapesSource(config, "count,mask")
     with pytest.raises(UsageError, match="did you mean 'count'"):
         ShapesSource(config, "coun")

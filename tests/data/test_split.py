@@ -143,9 +143,9 @@ def test_fractions_that_leave_nothing_are_usage_errors(fields: dict[str, float])
 
 def test_targets_that_are_no_classes_are_cut_as_one() -> None:
     source = MemorySource([i / 7 for i in range(40)])
-    split = make_split(source, range(40), hashes(range(40)), data_config(), classes=False)
+    split = make_split(source, range(40), hashes(range(40)), data_config(), "regress")
     assert (len(split.train), len(split.val), len(split.test)) == (28, 6, 6)
-    assert "classes" not in split_record(split, source, classes=False)
+    assert "classes" not in split_record(split, source, "regress")
 
 
 @given(groups=st.lists(st.integers(0, 12), min_size=30, max_size=80), seed=st.integers(0, 100))

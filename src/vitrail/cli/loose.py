@@ -13,6 +13,7 @@ class LooseFiles:
     """Every image file below `root`, at any depth, keyed by its path from there; keeps `contracts.FileSource`."""
 
     hints = Hints()
+    target_names: tuple[str, ...] = ()
 
     def __init__(self, root: Path, max_pixels: int) -> None:
         self.name = root.name

@@ -22,8 +22,14 @@ class TrainOptions(Options):
     model: str | None = option("which model; see `vitrail models` (vit_tiny)", "NAME", "Model")
     image_size: int | None = option("side of the square the model sees, in pixels", "PIXELS", "Model")
     patch_size: int | None = option("side of a patch; it must divide the image size", "PIXELS", "Model")
-    task: Literal["classify"] | None = option("what is learned: classify", "NAME", "Data")
-    target: str | None = option("a table's column of labels", "COLUMN", "Data")
+    task: Literal["classify", "multilabel", "regress", "segment", "depth"] | None = option(
+        "classify, multilabel, regress, segment or depth; by default what the targets are", "NAME", "Data"
+    )
+    target: str | None = option(
+        "what to learn: a table's column, or several with commas between; a folder of masks; annotated classes",
+        "NAME,...",
+        "Data",
+    )
     group: str | None = option("a table's column whose equal values stay in one split", "COLUMN", "Data")
     split_file: str | None = option("lists of what is train, val and test, obeyed exactly", "FILE", "Data")
     epochs: int | None = option("passes over the training images", "N", "Training")

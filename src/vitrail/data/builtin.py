@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
 
-from vitrail.contracts import Failure, Hints, Item, Pixels, Source
+from vitrail.contracts import DrawnMap, Failure, Hints, Item, Pixels, Source
 from vitrail.data import shapes
 from vitrail.data.items import Items
 from vitrail.data.pixels import with_channels
-from vitrail.errors import unknown
+from vitrail.errors import UsageError, unknown
 from vitrail.settings import DataConfig, ShapesConfig
 
 
@@ -23,6 +24,7 @@ class DigitsSource:
 
     name = location = "digits"
     hints = Hints(flip=False, native_size=8)
+    target_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     ignored: tuple[Failure, ...] = ()
 
@@ -50,21 +52,31 @@ class DigitsSource:
 class ShapesSource:
     """Drawn images with the truth of every task; see `data.shapes` for what they show.
 
-    target: which truth is the sample's target: class, labels, count, angle, size, mask or depth. Every image is a pure
-    function of (seed, index, size) and is drawn when read, so any length costs nothing.
+    target: which truth is the sample's target: class, labels, count, angle, size, mask, depth or box, or several of
+    the numbers separated by commas; when None, the one that suits `task`. Every image is a pure function of (seed,
+    index, size) and is drawn when read, as masks and maps are, so any length costs nothing.
     """
 
     name = location = "shapes"
-    notes: tuple[str, ...] = ()
     ignored: tuple[Failure, ...] = ()
 
-    def __init__(self, config: ShapesConfig | None = None, target: str | None = None) -> None:
+    def __init__(self, config: ShapesConfig | None = None, target: str | None = None, task: str | None = None) -> None:
         self.config = config or ShapesConfig()
-        target = target or "class"
-        if target not in _TRUTHS:
-            raise unknown("target of shapes", target, _TRUTHS)
-        self.hints = Hints(flip=target != "angle", native_size=self.config.size)  # a mirror turns angles
-        self._items = _ShapesItems(self.config, target)
+        self.notes: tuple[str, ...] = ()
+        if target is None:
+            target = _SUITS.get(task or "", "class")
+            self.notes = (f"the target is {target} of {', '.join(_TARGETS)} (--target chooses another)",)
+        names = [name.strip() for name in target.split(",")]
+        for name in names:
+            if name not in _TARGETS:
+                raise unknown("target of shapes", name, _TARGETS)
+        if len(names) > 1 and not (set(names) <= set(_NUMBERS) and len(set(names)) == len(names)):
+            raise UsageError(f"--target {target}: of shapes, several targets are of {', '.join(_NUMBERS)}, each once")
+        self.target_names = {"mask": ("background", *shapes.CLASSES)}.get(target, _named(names))
+        self.hints = Hints(
+            flip=not {"angle", "box"} & set(names), native_size=self.config.size
+        )  # a mirror turns and moves
+        self._items = _ShapesItems(self.config, names)
 
     @property
     def items(self) -> Sequence[Item]:
@@ -92,8 +104,8 @@ class ShapesSource:
 
 
 class _ShapesItems(Sequence[Item]):
-    def __init__(self, config: ShapesConfig, target: str) -> None:
-        self._config, self._target = config, target
+    def __init__(self, config: ShapesConfig, names: Sequence[str]) -> None:
+        self._config, self._names = config, names
 
     def __len__(self) -> int:
         return self._config.length
@@ -106,10 +118,27 @@ class _ShapesItems(Sequence[Item]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         place = range(len(self))[index]
-        return Item(f"shapes/{place}", _TRUTHS[self._target](self._config, place))
+        return Item(f"shapes/{place}", self._target(place))
 
     def __iter__(self) -> Iterator[Item]:
         return (self[i] for i in range(len(self)))
+
+    def _target(self, place: int) -> Any:
+        name, *others = self._names
+        if others:
+            return [float(_TRUTHS[each](self._config, place)) for each in self._names]
+        if name in _DRAWN:
+            return DrawnMap(partial(_TRUTHS[name], self._config, place))
+        return _TRUTHS[name](self._config, place)
+
+
+def _named(names: Sequence[str]) -> tuple[str, ...]:
+    """What numbers and maps are called, with their units; nothing where classes have names."""
+    if names == ["box"]:
+        return tuple(f"{side} (pixels)" for side in ("left", "top", "right", "bottom"))
+    if not set(names) <= {*_NUMBERS, "depth"}:
+        return ()
+    return tuple("angle (degrees)" if name == "angle" else name for name in names)
 
 
 def _class(config: ShapesConfig, index: int) -> str:
@@ -164,8 +193,20 @@ _TRUTHS: Mapping[str, Callable[[ShapesConfig, int], Any]] = {
     "box": _box,
 }
 
-BUILTIN: Mapping[str, Callable[[DataConfig], Source]] = {
-    "digits": lambda config: DigitsSource(),
-    "shapes": lambda config: ShapesSource(config.shapes, config.target),
+_NUMBERS = ("count", "angle", "size")
+_DRAWN = ("mask", "depth")
+_TARGETS = ("class", "labels", *_NUMBERS, *_DRAWN, "box")
+_SUITS = {"classify": "class", "multilabel": "labels", "regress": "count", "segment": "mask", "depth": "depth"}
+
+
+def _digits(config: DataConfig, task: str | None) -> Source:
+    if task not in (None, "classify"):
+        raise UsageError(f"digits has a class per image and nothing else: --task classify, not {task}")
+    return DigitsSource()
+
+
+BUILTIN: Mapping[str, Callable[[DataConfig, str | None], Source]] = {
+    "digits": _digits,
+    "shapes": lambda config, task: ShapesSource(config.shapes, config.target, task),
 }
 """Name -> how it is opened."""

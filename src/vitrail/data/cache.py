@@ -16,6 +16,7 @@ class CachedSource:
 
     def __init__(self, source: Source, limit_mb: int) -> None:
         self.name, self.location, self.hints = source.name, source.location, source.hints
+        self.target_names = source.target_names
         self._source = source
         self._left = limit_mb * 2**20
         self._kept: dict[tuple[int, int], Pixels] = {}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
-from vitrail.contracts import Failure, Hints, Pixels
+from vitrail.contracts import DrawnMap, Failure, Hints, Pixels
 from vitrail.data.items import Items
 from vitrail.data.pixels import with_channels
 from vitrail.errors import BadImage, DataError
@@ -26,20 +27,27 @@ class DatasetSource:
     """The samples (image, label) of a map-style dataset, as it gives them.
 
     Image: PIL, an array (H, W) or (H, W, C), or a tensor (H, W) or (C, H, W); uint8, or floats in [0, 1]. Label: a
-    class name, or a number that `dataset.classes` names where it has them. The dataset must give the same at every
+    class name, or a whole number that `dataset.classes` names where it has them, or a list of either; a fraction, or
+    several numbers; an array, a tensor or a PIL image with a value per pixel. The dataset must give the same at every
     call: leave random transforms and normalisation to Vitrail. Every label is read once, at the start; a sample that
     raises has none, and is bad.
+
+    task: whose form a label takes where it could be of two: a whole number without a name is a class, or for regress
+    a number.
 
     Raises DataError where an item is no (image, label) pair or the dataset is empty.
     """
 
+    target_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     ignored: tuple[Failure, ...] = ()
 
-    def __init__(self, dataset: MapDataset, name: str = "dataset", hints: Hints | None = None) -> None:
+    def __init__(
+        self, dataset: MapDataset, name: str = "dataset", hints: Hints | None = None, task: str | None = None
+    ) -> None:
         self.name = self.location = name
         self.hints = hints or Hints()
-        self._dataset = dataset
+        self._dataset, self._task = dataset, task
         classes = getattr(dataset, "classes", None)
         names = tuple(map(str, classes)) if isinstance(classes, Sequence) and not isinstance(classes, str) else ()
         keys = [f"{name}/{i}" for i in range(len(dataset))]
@@ -72,16 +80,40 @@ class DatasetSource:
 
     def _label(self, index: int, names: tuple[str, ...]) -> Any:
         try:
-            label = self._pair(index)[1]
+            label = as_plain(self._pair(index)[1])
         except BadImage:
             return None
-        if hasattr(label, "item"):  # a NumPy number or a tensor of one
-            label = label.item()
-        if isinstance(label, int) and names:
+        if isinstance(label, np.ndarray):  # read again when it is needed: all of them may not fit in memory
+            return DrawnMap(partial(self._map, index))
+        if isinstance(label, (list, tuple, set, frozenset)):
+            return [self._named(index, each, names) for each in label]
+        return self._named(index, label, names)
+
+    def _named(self, index: int, label: Any, names: tuple[str, ...]) -> Any:
+        if self._task == "regress" or not isinstance(label, int):
+            return label
+        if names:
             if not 0 <= label < len(names):
                 raise DataError(f"{self.name}[{index}] has label {label}, but the dataset names {len(names)} classes")
             return names[label]
-        return str(label) if isinstance(label, int) else label
+        return str(label)
+
+    def _map(self, index: int) -> np.ndarray[Any, Any]:
+        values = as_plain(self._pair(index)[1])
+        if not isinstance(values, np.ndarray):
+            raise BadImage("its label has a value per pixel no longer")
+        return values
+
+
+def as_plain(label: Any) -> Any:
+    """A label as Python's own number, text or list, or an array where it has a value per pixel."""
+    if isinstance(label, Image.Image):
+        return np.asarray(label)
+    if hasattr(label, "detach"):  # a tensor, known without loading torch
+        label = label.detach().cpu().numpy()
+    if isinstance(label, (np.ndarray, np.generic)):
+        return label if label.ndim >= 2 else label.tolist()
+    return label
 
 
 def as_pixels(image: Any) -> Pixels:

@@ -26,6 +26,7 @@ class FolderSource:
     """
 
     hints = Hints()
+    target_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __init__(self, root: Path, max_pixels: int = image.MAX_PIXELS) -> None:

@@ -25,7 +25,7 @@ SPLIT_WORDS: Mapping[str, SplitName] = {
 class Items(Sequence[Item]):
     """Items in a stable order, made when asked for.
 
-    keys: unique.  targets: one per key.  splits, groups: one per key, or None where the source says none.
+    keys: unique.  targets: one per key.  splits, groups, weights: one per key, or None where the source says none.
     """
 
     def __init__(
@@ -34,11 +34,12 @@ class Items(Sequence[Item]):
         targets: Sequence[Any],
         splits: Sequence[SplitName | None] | None = None,
         groups: Sequence[str | None] | None = None,
+        weights: Sequence[float] | None = None,
     ) -> None:
         assert len(set(keys)) == len(keys) == len(targets)
-        assert splits is None or len(splits) == len(keys)
-        assert groups is None or len(groups) == len(keys)
+        assert all(column is None or len(column) == len(keys) for column in (splits, groups, weights))
         self._keys, self._targets, self._splits, self._groups = keys, targets, splits, groups
+        self._weights = weights
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -55,6 +56,7 @@ class Items(Sequence[Item]):
             self._targets[index],
             self._splits[index] if self._splits is not None else None,
             self._groups[index] if self._groups is not None else None,
+            self._weights[index] if self._weights is not None else 1.0,
         )
 
     def __iter__(self) -> Iterator[Item]:
@@ -66,7 +68,7 @@ def class_names(items: Sequence[Item], indices: Iterable[int]) -> tuple[str, ...
     return tuple(sorted({str(items[int(i)].target) for i in indices}))
 
 
-def check_held_out(train: Iterable[str], held_out: Iterable[str], where: str) -> None:
+def check_held_out(train: Iterable[str], held_out: Iterable[str], where: str, what: str = "class") -> None:
     """Raise DataError where a held-out split has a class that training lacks, naming it and the nearest that exists.
 
     A training class that is missing from a held-out split is fine: classes are matched by name.
@@ -80,7 +82,8 @@ def check_held_out(train: Iterable[str], held_out: Iterable[str], where: str) ->
     close = [folded[first.casefold()]] if first.casefold() in folded else nearest(first, known)
     hint = f": did you mean '{close[0]}'?" if close else "."
     more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
-    raise DataError(f"{where} has class '{first}'{more}, which train lacks{hint} Classes are matched by name.")
+    plural = {"class": "Classes"}.get(what, f"{what.capitalize()}s")
+    raise DataError(f"{where} has {what} '{first}'{more}, which train lacks{hint} {plural} are matched by name.")
 
 
 def is_text(name: str) -> bool:

@@ -162,7 +162,7 @@ class _Work:
     def __call__(self, request: _Request) -> Batch:
         count = len(request.indices)
         items = [self._source.items[int(i)] for i in request.indices]
-        images, weights = torch.zeros((count, *self._shape)), torch.ones(count)
+        images, weights = torch.zeros((count, *self._shape)), _weights(items, request)
         failures = []
         for row, (index, item) in enumerate(zip(request.indices, items, strict=True)):
             try:
@@ -198,7 +198,7 @@ class _DenseWork:
 
     def __call__(self, request: _Request) -> Batch:
         items = [self._source.items[int(i)] for i in request.indices]
-        weights = torch.ones(len(items))
+        weights = _weights(items, request)
         failures, images, targets = [], [], []
         for row, (index, item) in enumerate(zip(request.indices, items, strict=True)):
             try:
@@ -226,6 +226,11 @@ class _DenseWork:
             (high, wide), (height, width) = values.shape[-2:], pixels.shape[:2]
             raise BadImage(f"its target is {high} x {wide} pixels, the image {height} x {width}")
         return self._joint(pixels, values, self._targets.blank(self._shape[1:]), key)
+
+
+def _weights(items: Sequence[Item], request: _Request) -> Tensor:
+    """(B,) how much each sample counts in the training loss; in evaluation each counts the same."""
+    return torch.tensor([item.weight for item in items]) if request.keys else torch.ones(len(items))
 
 
 def _preprocess_both(

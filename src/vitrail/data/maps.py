@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vitrail.contracts import MapFile
+from vitrail.contracts import DrawnMap, MapFile
 from vitrail.data import image
 from vitrail.errors import BadImage, DataError
 
@@ -22,6 +22,8 @@ def read_map(target: Any, max_pixels: int = image.MAX_PIXELS) -> Values:
 
     Raises BadImage where the file cannot be used, with the reason, DataError where the target is no map at all.
     """
+    if isinstance(target, DrawnMap):
+        target = target.draw()
     if isinstance(target, np.ndarray):
         return _checked(target, max_pixels)
     if not isinstance(target, MapFile):

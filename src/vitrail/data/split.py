@@ -1,14 +1,14 @@
 """Which samples train, which choose, which judge: as the data says, else by the content of the files.
 
-By content: within each class, samples stand in the order of their content's hash. The first of them are test, the
-last are validation, those between train. So a file keeps its split when it is renamed or moved, and files that are
-added push only a few others over a border, never between validation and test; the sizes are exact.
+By content: within each class or stratum, samples stand in the order of their content's hash. The first of them are
+test, the last are validation, those between train. So a file keeps its split when it is renamed or moved, and files
+that are added push only a few others over a border; the sizes are exact.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,12 +19,15 @@ import numpy as np
 
 from vitrail.contracts import Source
 from vitrail.data.items import SPLITS, SplitName, check_held_out, class_names
+from vitrail.data.split_cut import cut_groups, cut_samples, keep_labels_in_training, shares
 from vitrail.data.split_file import read_split_file
+from vitrail.data.strata import strata
 from vitrail.errors import DataError, UsageError
 from vitrail.settings import DataConfig
 
+__all__ = ["Split", "make_split", "shares", "split_record"]
+
 Indices = np.ndarray[Any, np.dtype[np.int64]]
-Parts = dict[SplitName, list[int]]
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,14 @@ class Split:
 
 
 def make_split(
-    source: Source, usable: Sequence[int], content: Sequence[str], config: DataConfig, classes: bool = True
+    source: Source, usable: Sequence[int], content: Sequence[str], config: DataConfig, task: str = "classify"
 ) -> Split:
     """Divide the usable samples of `source` into train, val and test.
 
-    content: a hash of each sample by source index (`Audit.content`).  classes: targets are class names; sizes are then
-    exact in every class, and each class must have two samples or more, at least one of them for training.
+    content: a hash of each sample by source index (`Audit.content`).  task: what targets are. Class names: sizes are
+    exact in every class, and each class must have two samples or more, at least one of them for training. Otherwise
+    sizes are exact over all, and nearly so for every set of labels (multilabel; no label is held out that training
+    lacks), every range of numbers (regress), and every value of the column config.stratify.
 
     A split file or the source's own splits are obeyed. What they leave open is cut from their training samples:
     validation where only test is given, both where neither is. Raises DataError for data that cannot be divided so.
@@ -55,9 +60,9 @@ def make_split(
     items = source.items
     given, how = _given(source, usable, config)
     listed = [i for i in usable if i in given] if given else list(usable)
-    label = {i: str(items[i].target) if classes else "" for i in listed}
-    if classes:
-        _check_classes(label, source.location)
+    told = strata(source, listed, task, config.stratify)
+    if task == "classify":
+        _check_classes(told.classes, source.location)
     parts: dict[SplitName, list[int]] = {name: [] for name in SPLITS}
     for i in listed:
         parts[given.get(i, "train")].append(i)
@@ -72,49 +77,45 @@ def make_split(
     if any(fractions.values()):
         pool = parts["train"]
         grouped = any(items[i].group is not None for i in pool)
-        cut = (_cut_groups if grouped else _cut_samples)(source, pool, label, content, fractions)
+        cut = (cut_groups if grouped else cut_samples)(source, pool, told, content, fractions)
+        if task == "multilabel":
+            keep_labels_in_training(source, cut, grouped)
         parts = {"train": cut["train"], "val": parts["val"] + cut["val"], "test": parts["test"] + cut["test"]}
-        how = f"{how or 'the data names no splits'}; {_said(fractions, classes, grouped)}"
+        how = f"{how or 'the data names no splits'}; {_said(fractions, task == 'classify', grouped, told.how)}"
     if not parts["val"] or not parts["train"]:
         raise DataError(f"{source.location}: too few images to train and to validate: {how}")
-    if classes:
+    if task in ("classify", "multilabel"):
+        what = "class" if task == "classify" else "label"
         for name in ("val", "test"):
-            held_out = {label[i] for i in parts[name]}
-            check_held_out({label[i] for i in parts["train"]}, held_out, f"{source.location}: the {name} split")
+            held_out = _names_in(source, parts[name])
+            check_held_out(_names_in(source, parts["train"]), held_out, f"{source.location}: the {name} split", what)
     train, val, test = (np.array(sorted(parts[name]), dtype=np.int64) for name in SPLITS)
     return Split(train, val, test, how, _fingerprint(source, parts, content))
 
 
-def split_record(split: Split, source: Source, classes: bool = True) -> dict[str, Any]:
-    """What data.json says of a split: how it was made, classes in order, counts per split and class, fingerprint."""
+def split_record(split: Split, source: Source, task: str = "classify") -> dict[str, Any]:
+    """What data.json says of a split: how it was made, images per split, fingerprint; and for class names the classes
+    in order with counts per split, for lists of labels the labels and how many images of each split have each."""
     items = source.items
     record: dict[str, Any] = {"how": split.how, "fingerprint": split.fingerprint}
     indices: dict[SplitName, Indices] = {name: getattr(split, name) for name in SPLITS}
     record["images"] = {name: len(indices[name]) for name in SPLITS}
-    if classes:
+    if task == "classify":
         names = class_names(items, split.train)
         counts = {name: Counter(str(items[int(i)].target) for i in indices[name]) for name in SPLITS}
         record["classes"] = list(names)
         record["counts"] = {name: {label: counts[name][label] for label in names} for name in SPLITS}
+    if task == "multilabel":
+        having = {name: Counter(each for i in indices[name] for each in set(items[int(i)].target)) for name in SPLITS}
+        record["labels"] = sorted(map(str, having["train"]))
+        record["label_counts"] = {name: {label: having[name][label] for label in record["labels"]} for name in SPLITS}
     return record
 
 
-def shares(count: int, val: Fraction, test: Fraction) -> dict[SplitName, int]:
-    """Sizes of the splits of `count` samples by largest remainder, with at least one to train and one to validate.
-
-    Of a single sample, training gets it. A share of 0 gets none.
-    """
-    quotas: dict[SplitName, Fraction] = {"train": count * (1 - val - test), "val": count * val, "test": count * test}
-    sizes: dict[SplitName, int] = {name: int(quota) for name, quota in quotas.items()}
-    by_remainder = sorted(SPLITS, key=lambda name: sizes[name] - quotas[name])
-    for name in by_remainder[: count - sum(sizes.values())]:
-        sizes[name] += 1
-    needed: list[SplitName] = ["train"] if count == 1 or not val else ["train", "val"]
-    for name in needed:
-        if count and not sizes[name]:
-            sizes[max(SPLITS, key=lambda other: sizes[other] - (other in needed))] -= 1
-            sizes[name] += 1
-    return sizes
+def _names_in(source: Source, indices: Iterable[int]) -> set[str]:
+    """Class or label names of these samples."""
+    targets = (source.items[i].target for i in indices)
+    return {str(name) for target in targets for name in ([target] if isinstance(target, str) else target)}
 
 
 def _given(source: Source, usable: Iterable[int], config: DataConfig) -> tuple[Mapping[int, SplitName], str]:
@@ -126,14 +127,17 @@ def _given(source: Source, usable: Iterable[int], config: DataConfig) -> tuple[M
     named = [name for name in SPLITS if name in own.values()]
     if not own:
         return {}, ""
-    return own, f"the data's own {' and '.join(named)} {'splits' if len(named) > 1 else 'split'} obeyed"
+    left_out = sum(1 for _ in usable) - len(own)
+    without = f" ({left_out} images that are in none are left out)" if left_out else ""
+    return own, f"the data's own {' and '.join(named)} {'splits' if len(named) > 1 else 'split'} obeyed{without}"
 
 
-def _said(fractions: Mapping[str, Fraction], classes: bool, grouped: bool) -> str:
+def _said(fractions: Mapping[str, Fraction], classes: bool, grouped: bool, evenly: str) -> str:
     cut = " and ".join(f"{float(share):.3g} for {name}" for name, share in fractions.items() if share)
+    over = f", evenly over {evenly}" if evenly else ""
     if grouped:
-        return f"{cut} cut from train in whole groups, by a hash of their names"
-    return f"{cut} cut from {'each class of ' if classes else ''}train by content hash"
+        return f"{cut} cut from train in whole groups{over}, by a hash of their names"
+    return f"{cut} cut from {'each class of ' if classes else ''}train by content hash{over}"
 
 
 def _check_classes(label: Mapping[int, str], where: str) -> None:
@@ -150,76 +154,7 @@ def _check_classes(label: Mapping[int, str], where: str) -> None:
         )
 
 
-def _cut_samples(
-    source: Source,
-    pool: Iterable[int],
-    label: Mapping[int, str],
-    content: Sequence[str],
-    fractions: Mapping[str, Fraction],
-) -> Parts:
-    """Cut each class of `pool` by the order of (content, key)."""
-    items = source.items
-    by_class: dict[str, list[int]] = defaultdict(list)
-    for i in pool:
-        by_class[label[i]].append(i)
-    parts: Parts = {"train": [], "val": [], "test": []}
-    for members in by_class.values():
-        members.sort(key=lambda i: (content[i], items[i].key))
-        sizes = shares(len(members), fractions["val"], fractions["test"])
-        first, last = sizes["test"], len(members) - sizes["val"]
-        parts["test"] += members[:first]
-        parts["train"] += members[first:last]
-        parts["val"] += members[last:]
-    return parts
-
-
-def _cut_groups(
-    source: Source,
-    pool: Iterable[int],
-    label: Mapping[int, str],
-    content: Sequence[str],
-    fractions: Mapping[str, Fraction],
-) -> Parts:
-    """Cut whole groups by the hash of their names; a group counts for the class that most of its samples have.
-
-    A sample without a group is one of its own. Sizes come as near to the shares as whole groups allow.
-    """
-    items = source.items
-    groups: dict[str, list[int]] = defaultdict(list)
-    for i in pool:
-        group = items[i].group
-        groups[f"group {group}" if group is not None else f"key {items[i].key}"].append(i)
-    by_class: dict[str, list[str]] = defaultdict(list)
-    for group, members in groups.items():
-        counts = Counter(label[i] for i in members)
-        by_class[max(sorted(counts), key=lambda name: counts[name])].append(group)
-    parts: Parts = {"train": [], "val": [], "test": []}
-    for names in by_class.values():
-        names.sort(key=lambda name: (hashlib.blake2b(name.encode(), digest_size=16).hexdigest(), name))
-        total = sum(len(groups[name]) for name in names)
-        val = _take(names[::-1], groups, total * fractions["val"], at_least_one=bool(fractions["val"]))
-        test = _take([name for name in names if name not in val], groups, total * fractions["test"])
-        parts["val"] += [i for name in names if name in val for i in groups[name]]
-        parts["test"] += [i for name in names if name in test for i in groups[name]]
-        parts["train"] += [i for name in names if name not in val | test for i in groups[name]]
-    return parts
-
-
-def _take(
-    names: Sequence[str], groups: Mapping[str, list[int]], room: Fraction, at_least_one: bool = False
-) -> set[str]:
-    """The first groups that together come nearest to `room` samples; never the last group."""
-    taken: set[str] = set()
-    for name in names[:-1]:
-        size = len(groups[name])
-        if 2 * room < size and not (at_least_one and not taken):
-            break
-        taken.add(name)
-        room -= size
-    return taken
-
-
-def _fingerprint(source: Source, parts: Parts, content: Sequence[str]) -> str:
+def _fingerprint(source: Source, parts: Mapping[SplitName, Sequence[int]], content: Sequence[str]) -> str:
     items = source.items
     lines = sorted(f"{items[i].key}\0{content[i]}\0{name}\n" for name, members in parts.items() for i in members)
     digest = hashlib.blake2b(digest_size=16)

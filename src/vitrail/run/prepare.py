@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from vitrail.assemble import build_model
 from vitrail.contracts import Source, Task, Variant
 from vitrail.data.audit import Audit, scan
+from vitrail.data.inference import infer_task
+from vitrail.data.map_audit import scan_maps
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.split import Split, make_split
+from vitrail.data.target_audit import without
 from vitrail.errors import DataError, UsageError, unknown
 from vitrail.models import variant
 from vitrail.runtime.torch_engine import pick_device
-from vitrail.settings import CUSTOM, Config, DataConfig, Stated, build
+from vitrail.settings import CUSTOM, Config, DataConfig, Stated, TaskConfig, build
 from vitrail.tasks import create_task, list_tasks, numbered_task
 from vitrail.training.journal import Journal
 from vitrail.training.recipe import SMALL, Choice, Facts, Reason, choose, has_size
@@ -40,14 +43,53 @@ class Data:
         return [self.source.items[i].target for i in self.indices(split)]
 
 
+def settle_task(stated: Stated, source: Source, journal: Journal) -> tuple[Stated, tuple[Reason, ...]]:
+    """What is stated with the task, inferred from the targets where it is not, and what goes with it; and why."""
+    named = stated.get("task.name")
+    found = infer_task(source, named)
+    reasons = [Reason("task.name", found.task, found.why)]
+    if named is None:
+        journal.say(f"task: {found.task}, since {found.why} (--task chooses another)")
+    settled = {**stated, "task.name": found.task}
+    for path, (value, why) in found.also.items():
+        if path not in stated:
+            settled[path] = value
+            reasons.append(Reason(path, value, why))
+            journal.say(f"{path} = {value}: {why}")
+    _refuse_unused(settled)
+    return settled, tuple(reasons)
+
+
+ONLY_FOR = {
+    "class_weights": ("classify", "multilabel", "segment"),
+    "labels": ("segment", "depth"),
+    "decoder": ("segment", "depth"),
+    "foreground": ("segment",),
+    "ignore": ("segment",),
+    "scale": ("depth",),
+    "missing": ("depth",),
+}
+"""Fields of the task -> the tasks that have a use for them."""
+
+
+def _refuse_unused(stated: Stated) -> None:
+    task, defaults = build(stated).task, TaskConfig()
+    for field, tasks in ONLY_FOR.items():
+        if task.name not in tasks and getattr(task, field) != getattr(defaults, field):
+            raise UsageError(f"task.{field} is for {' and '.join(tasks)}: {task.name} has no use for it")
+
+
 def read_audit(source: Source, config: DataConfig, journal: Journal) -> Audit:
-    """Scan every sample, with progress, and say what was found."""
+    """Scan every sample and every mask or map, with progress, and say what was found."""
     total = len(source.items)
     journal.start("checking images", total)
     try:
         audit = scan(source, config, progress=lambda done, of: journal.advance("checking images", done, of))
+        maps = scan_maps(source, config, progress=lambda done, of: journal.advance("checking targets", done, of))
     finally:
         journal.stop()
+    if maps is not None:
+        audit = without(audit, source, {index: maps.facts[index].reason for index in maps.unreadable})
     bad = f"; {len(audit.bad)} cannot be used and are left out" if audit.bad else ", all readable"
     journal.say(f"data: {audit.found} images in {source.location}{bad}")
     for failure in audit.bad[:5]:
@@ -57,9 +99,9 @@ def read_audit(source: Source, config: DataConfig, journal: Journal) -> Audit:
     return audit
 
 
-def divide(source: Source, audit: Audit, config: DataConfig, journal: Journal) -> Data:
+def divide(source: Source, audit: Audit, config: DataConfig, journal: Journal, task: str) -> Data:
     """Split the usable samples, and say how."""
-    split = make_split(source, audit.usable, audit.content, config)
+    split = make_split(source, audit.usable, audit.content, config, task)
     counts = f"{len(split.train)} train, {len(split.val)} val, {len(split.test)} test"
     journal.say(f"split: {counts}; {split.how}")
     if not len(split.test):
@@ -102,29 +144,41 @@ def _sketch(stated: Stated) -> None:
     raise refused[0]
 
 
+def _of_task(name: str) -> dict[str, Any]:
+    """The recipe's facts of a task."""
+    task = numbered_task(name, 2)
+    smooths = hasattr(task, "smoothing")
+    return {"task": name, "dense": task.dense, "mixes": task.mixes, "smooths": smooths, "pooling": task.pooling}
+
+
 def _build_without_memory(row: Variant, stated: Stated, side: int) -> None:
-    config = choose(Facts(images=10_000, classes=2, native_size=side, flip=True), row, stated).config
+    of_task = _of_task(build(stated).task.name) if "task.name" in stated else {}
+    facts = Facts(images=10_000, classes=2, native_size=side, flip=True, **of_task)
+    config = choose(facts, row, stated).config
     preprocessor_of(config)
     with torch.device("meta"):
         build_model(config, numbered_task(config.task.name, 2))
 
 
 def make_task(config: Config, data: Data) -> Task:
-    """The task fitted to the training split: its labels by name, in sorted order, with their counts."""
-    return create_task(config.task.name, data.targets("train"), config.task)
+    """The task fitted to the training split: its labels by name, in sorted order, or what its numbers are like."""
+    return create_task(config.task.name, data.targets("train"), config.task, data.source.target_names)
 
 
 def choose_settings(stated: Stated, data: Data, device: str) -> Choice:
     """Fill every open field from the data; see `training.recipe`."""
     size = data.source.hints.native_size or _typical_short_side(data.audit)
+    config = build(stated)
+    classes = len(set(map(str, data.targets("train")))) if config.task.name == "classify" else 0
     facts = Facts(
         images=len(data.split.train),
-        classes=len(Counter(map(str, data.targets("train")))),
+        classes=classes,
         native_size=size,
         flip=data.source.hints.flip,
         cores=_cores(),
+        **_of_task(config.task.name),
     )
-    name = build(stated).model.name
+    name = config.model.name
     row = variant("vit_tiny" if name == CUSTOM else name)
     threads = int(stated.get("threads", 0)) or torch.get_num_threads()
     choice = choose(facts, row, {**stated, "device": device, "threads": threads})

@@ -7,6 +7,7 @@ import shlex
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,6 +37,7 @@ from vitrail.run.prepare import (
     make_task,
     preprocessor_of,
     read_audit,
+    settle_task,
     show,
 )
 from vitrail.runtime.torch_engine import make_engine, pick_device
@@ -68,9 +70,11 @@ def train(
 
     Raises UsageError, DataError, TrainingError or Interrupted, as the command exits with 2, 3, 4 and 130 or 143.
     """
-    source = None if isinstance(data, (str, Path)) else DatasetSource(data, name or type(data).__name__.lower())
-    backbone = None if isinstance(model, str) else model
     stated: Stated = {known_path(key.replace("__", ".")): value for key, value in fields.items()}
+    source = None
+    if not isinstance(data, (str, Path)):
+        source = DatasetSource(data, name or type(data).__name__.lower(), task=stated.get("task.name"))
+    backbone = None if isinstance(model, str) else model
     stated["data.source"] = str(data) if source is None else source.location
     stated["model.name"] = model if isinstance(model, str) else CUSTOM
     if isinstance(backbone, Backbone):
@@ -96,7 +100,8 @@ def start(
     journal = Journal(quiet)
     refuse_place(out)
     checked, device = check_early(stated)
-    source = source or open_source(checked.data)
+    source = source or open_source(checked.data, stated.get("task.name"))
+    stated, inferred = settle_task(stated, source, journal)
     for note in getattr(source, "notes", ()):
         journal.say(f"data: {note}")
     audit = read_audit(source, checked.data, journal)
@@ -107,8 +112,10 @@ def start(
         write_bad_files(run.folder / "bad_files.csv", audit)
         run.mark("failed", reason=str(error))
         raise DataError(f"{error}\nEvery one is named in {run.folder / 'bad_files.csv'}.") from None
-    data = divide(source, audit, checked.data, journal)
+    task = str(stated["task.name"])
+    data = divide(source, audit, checked.data, journal, task)
     choice = choose_settings(stated, data, device)
+    choice = replace(choice, reasons=(*inferred, *choice.reasons))
     show(choice, journal)
     model = _model(choice.config, make_task(choice.config, data), backbone)
     run = create(name or source.name, out, command, choice.config)
@@ -118,7 +125,7 @@ def start(
         durable.write_file(run.folder / "args.yaml", to_yaml(choice.config))
         write_bad_files(run.folder / "bad_files.csv", audit)
         reasons = [{"field": r.field, "value": r.value, "why": r.why} for r in choice.reasons]
-        record = {**split_record(data.split, source), "reasons": reasons}
+        record = {**split_record(data.split, source, task), "reasons": reasons}
         durable.write_file(run.folder / "data.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         _go(run, choice.config, choice.reasons, data, model, device, journal, again=False)
     return run
@@ -179,8 +186,9 @@ def _splits(data: Data) -> list[str]:
 
 def _same_data(run: Run, config: Config, source: Source | None, journal: Journal) -> Data:
     """The run's data again; DataError unless samples, contents and split are what they were."""
-    source = source or open_source(config.data)
-    data = divide(source, read_audit(source, config.data, journal), config.data, journal)
+    task = config.task.name
+    source = source or open_source(config.data, task)
+    data = divide(source, read_audit(source, config.data, journal), config.data, journal, task)
     if split_record(data.split, source)["fingerprint"] != run.data["fingerprint"]:
         raise DataError(
             f"the images in {source.location} are not those that {run.folder} was trained on (added, removed or changed"

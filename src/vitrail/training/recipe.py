@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitrail.contracts import Variant
-from vitrail.errors import unknown
+from vitrail.errors import UsageError, unknown
 from vitrail.settings import Config, Stated, build, fields
 
 RECIPES = ("auto", "plain")
@@ -21,13 +21,20 @@ RECIPES = ("auto", "plain")
 
 @dataclass(frozen=True)
 class Facts:
-    """What the choice depends on: training images, classes, typical short side (pixels), whether mirroring is safe."""
+    """What the choice depends on: training images, classes (0 where there are none), typical short side (pixels),
+    whether mirroring is safe; and of the task its name, whether its targets have a value per pixel, whether mixed
+    images and label smoothing have a loss, and the pooling it wants."""
 
     images: int
     classes: int
     native_size: int
     flip: bool
     cores: int = 1
+    task: str = "classify"
+    dense: bool = False
+    mixes: bool = True
+    smooths: bool = True
+    pooling: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ def choose(facts: Facts, variant: Variant, stated: Stated) -> Choice:
         raise unknown("recipe", recipe, RECIPES)
     checked = build(stated)  # types are read once here, so that what follows computes with numbers
     chooser = _Chooser({path: _value(checked, path) for path in stated})
+    _refuse(chooser.stated, facts)
     _geometry(chooser, facts, variant)
     _length(chooser, facts)
     _regularisation(chooser, facts, variant, strong=recipe == "auto")
@@ -108,7 +116,13 @@ def _geometry(chooser: _Chooser, facts: Facts, variant: Variant) -> None:
         if chooser.pick("model.patch_size", patch, fitted.why) == patch:  # the rest was chosen for this patch
             for option, value in options.items():
                 chooser.pick(f"model.options.{option}", value, fitted.why)
-    chooser.pick("model.pooling", own.pooling, "as the model's table has it")
+    wanted = f"{facts.task} asks all patches by attention"
+    chooser.pick(
+        "model.pooling", facts.pooling or own.pooling, wanted if facts.pooling else "as the model's table has it"
+    )
+    if facts.task != "classify":
+        whole = "the whole image is seen: what lies at its edges counts"
+        chooser.pick("preprocess.resize", "letterbox", whole)
     half = variant.normalisation == "half"
     mean, std = ((0.5,), (0.5,)) if half else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     if chooser.stated.get("data.channels", 3) != 3:
@@ -147,24 +161,61 @@ def _length(chooser: _Chooser, facts: Facts) -> None:
 
 def _regularisation(chooser: _Chooser, facts: Facts, variant: Variant, strong: bool) -> None:
     epochs, size = chooser.stated["train.epochs"], chooser.stated["model.image_size"]
-    chooser.pick("augment.flip", facts.flip, "mirrored images keep their class" if facts.flip else "the data says no")
+    keep = "class" if facts.task == "classify" else "target"
+    chooser.pick("augment.flip", facts.flip, f"mirrored images keep their {keep}" if facts.flip else "the data says no")
     photos = facts.flip and size >= 32
-    scale = (0.35, 1.0) if photos else (0.7, 1.0)
-    chooser.pick("augment.crop_scale", scale, "photographs" if photos else "small or unmirrorable images: gentle crops")
     long = strong and epochs >= 40
+    _crops(chooser, facts, photos)
     plain, gentle = "the plain recipe", "small or unmirrorable images: they would lose what tells them apart"
     enough = f"{epochs} epochs are long enough to need it" if long else f"{epochs} epochs are too short for it to pay"
     for_photos = plain if not strong else enough if photos else gentle
     randaugment = plain if not strong else "as CCT and DeiT have it" if photos else gentle
-    chooser.pick("augment.randaugment_ops", 2 if strong and photos else 0, randaugment)
-    chooser.pick("augment.mixup", (0.8 if photos else 0.2) if long else 0.0, enough if strong else plain)
-    chooser.pick("augment.cutmix", 1.0 if long and photos else 0.0, for_photos)
-    chooser.pick("augment.erase", 0.25 if long and photos else 0.0, for_photos)
+    picks = {
+        "randaugment_ops": (2 if strong and photos else 0, randaugment),
+        "mixup": ((0.8 if photos else 0.2) if long else 0.0, enough if strong else plain),
+        "cutmix": (1.0 if long and photos else 0.0, for_photos),
+        "erase": (0.25 if long and photos else 0.0, for_photos),
+    }
+    if facts.dense:
+        alone = "image and target would part, or none be known"
+        picks = dict.fromkeys(picks, (0, alone))
+        picks["jitter"] = (0.2 if strong and photos else 0.0, "colours may vary, places not" if strong else plain)
+    elif facts.task == "regress":
+        picks = dict.fromkeys(picks, (0, "it would change what is measured"))
+    for name, (value, why) in picks.items():
+        chooser.pick(f"augment.{name}", value, why)
     if variant.stochastic_depth:
         chooser.pick("train.drop_path", 0.1 if long else 0.0, enough if strong else plain)
     else:
         chooser.pick("train.drop_path", 0.0, f"{variant.name} has no stochastic depth")
-    chooser.pick("task.label_smoothing", 0.1 if strong else 0.0, "as CCT and DeiT have it" if strong else plain)
+    smooth = facts.task == "classify" and strong
+    why = "as CCT and DeiT have it" if smooth else plain if facts.task == "classify" else "for one class per image only"
+    chooser.pick("task.label_smoothing", 0.1 if smooth else 0.0, why)
+
+
+def _crops(chooser: _Chooser, facts: Facts, photos: bool) -> None:
+    """How much of an image a random crop takes at least."""
+    scale, why = (0.35, "photographs") if photos else (0.7, "small or unmirrorable images: gentle crops")
+    if facts.task == "regress":
+        scale, why = 1.0, "no crops: what is cut off would be counted, or measured against another whole"
+    elif facts.task == "multilabel":
+        scale, why = 0.7, "gentle crops: what a label names may lie anywhere"
+    chooser.pick("augment.crop_scale", (scale, 1.0), why)
+
+
+def _refuse(stated: Stated, facts: Facts) -> None:
+    """What is stated and could only be passed over in silence for this task."""
+    pixels = "a task with a value per pixel"
+    checks = (
+        (("augment.mixup", "augment.cutmix"), facts.mixes, f"{facts.task} has no loss for mixed images"),
+        (("task.label_smoothing",), facts.smooths, f"{facts.task} has no labels to smooth"),
+        (("augment.randaugment_ops", "augment.erase"), not facts.dense, f"{pixels} varies colours by augment.jitter"),
+        (("augment.jitter",), facts.dense, f"it is for {pixels}; here augment.randaugment_ops varies colours"),
+    )
+    for paths, allowed, why in checks:
+        for path in paths:
+            if stated.get(path) and not allowed:
+                raise UsageError(f"{path}={stated[path]:g}: {why}")
 
 
 def _machine(chooser: _Chooser, facts: Facts) -> None:
