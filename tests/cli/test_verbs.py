@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_run import TINY, draw_photos
+from small_run import TINY
 
 from vitrail.cli.main import main
 from vitrail.settings import build, load
@@ -179,84 +179,3 @@ def test_explain_of_nothing_usable_ends_with_3(finished_run: Path, tmp_path: Pat
     assert main(["explain", str(finished_run), "absent.png", "--out", str(tmp_path / "e")]) == 3
     assert "absent.png: no such file" in capsys.readouterr().err
     assert not (tmp_path / "e").exists()
-
-
-# ------------------------------------------------------------------------------------------------------------ check
-
-
-def test_check_says_what_is_there_and_that_it_can_be_used(photos: Path, capsys: Output) -> None:
-    assert main(["check", str(photos)]) == 0
-    out = capsys.readouterr().out
-    assert "28 images in 2 classes: 28 usable, 0 not." in out
-    assert "Can be trained on." in out
-    assert out.splitlines()[-1] == f"Next    vitrail train {photos}"
-    red = next(line.split() for line in out.splitlines() if line.startswith("red"))
-    assert int(red[1]) == sum(map(int, red[3:6])) == 14
-
-
-def test_check_names_every_bad_file_odd_file_duplicate_and_leak(tmp_path: Path, capsys: Output) -> None:
-    root = tmp_path / "p"
-    for split, images in (("train", 12), ("val", 4)):
-        draw_photos(root / split, {"a": images, "b": images})
-    (root / "train" / "a" / "empty.jpg").write_bytes(b"")
-    (root / "train" / "a" / "notes.txt").write_text("x")
-    shutil.copy(root / "train" / "b" / "0.png", root / "train" / "b" / "really.jpg")
-    shutil.copy(root / "train" / "a" / "1.png", root / "train" / "b" / "copy.png")
-    shutil.copy(root / "train" / "a" / "2.png", root / "val" / "a" / "copy.png")
-    assert main(["check", str(root), "--out", str(tmp_path / "found")]) == 3
-    out, err = capsys.readouterr()
-    assert "train/a/empty.jpg: " in out
-    assert "train/b/really.jpg: named .jpg but its content is PNG" in out
-    assert "train/a/notes.txt: not an image file (.txt)" in out
-    assert "train/b/0.png = train/b/really.jpg" in out
-    assert "under more than one label: train/a/1.png = train/b/copy.png" in err
-    assert "in more than one split, which flatters the scores: train/a/" in err
-    assert "Cannot be trained on: 1 of 36 images (2.8%) cannot be used, more than the 1.0% allowed" in out
-    with (tmp_path / "found" / "bad_files.csv").open(newline="") as file:
-        assert [row["path"] for row in csv.DictReader(file)] == ["train/a/empty.jpg"]
-
-
-def test_check_for_scripts_has_counts_that_add_up(tmp_path: Path, capsys: Output) -> None:
-    root = draw_photos(tmp_path / "p", {"a": 5, "b": 200})
-    (root / "a" / "x.png").write_bytes(b"\x89PNG")
-    assert main(["check", str(root), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    found = told["check"]
-    assert found["trainable"] is True
-    assert found["found"] == found["usable"] + found["bad"] == 206
-    assert sum(c["usable"] + c["bad"] for c in found["classes"].values()) == 206
-    assert told["warnings"] == ["1 class has fewer than 10 usable images: 'a' has 5"]
-
-
-def test_check_looks_at_a_folder_that_has_no_classes(tmp_path: Path, capsys: Output) -> None:
-    draw_photos(tmp_path, {"p": 3})
-    (tmp_path / "p" / "bad.png").write_bytes(b"x")
-    assert main(["check", str(tmp_path / "p")]) == 3
-    out = capsys.readouterr().out
-    assert "bad.png: " in out
-    assert "4 images: 3 usable, 1 not." in out
-    assert "no class folders" in out
-
-
-def test_check_lists_all_bad_files_before_it_says_no(tmp_path: Path, capsys: Output) -> None:
-    for name in ("a", "b", "c"):
-        (tmp_path / "p" / name).mkdir(parents=True)
-        for i in range(50):
-            (tmp_path / "p" / name / f"{i}.jpg").write_bytes(b"")
-    assert main(["check", str(tmp_path / "p")]) == 3
-    out = capsys.readouterr().out
-    assert sum(".jpg: " in line for line in out.splitlines() if line.startswith("  ")) == 150
-    assert "Cannot be trained on: none of the 150 images can be used" in out
-
-
-@pytest.mark.data
-def test_check_of_the_malformed_files_names_each(shared_data: Path, capsys: Output) -> None:
-    folder = shared_data / "malformed_mini"
-    assert main(["check", str(folder)]) == 3
-    shown = capsys.readouterr().out
-    assert main(["check", str(folder), "--json"]) == 3
-    found = json.loads(capsys.readouterr().out)["check"]
-    refused = found["bad_files"] + found["ignored_files"]
-    assert len(refused) >= 60
-    for entry in refused:
-        assert f"  {entry['path']}: {entry['reason']}\n" in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +19,11 @@ from vitrail.data.findings.record import split_names
 from vitrail.data.findings.survey import Survey
 from vitrail.data.map_audit import scan_maps
 from vitrail.data.split import make_split
-from vitrail.errors import BadImage
+from vitrail.errors import BadImage, DataError
 from vitrail.settings import DataConfig
 
 CONFIG = DataConfig(source="pictures")
+TASKS = {"class": "classify", "labels": "multilabel", "numbers": "regress", "map": "segment"}
 
 
 def draw(seed: int, height: int = 36, width: int = 48) -> Pixels:
@@ -98,8 +100,11 @@ def survey_of(source: Any, divide: bool = True, maps: bool = True) -> Survey:
     """The survey that `check` makes of a source."""
     audit: Audit = scan(source, CONFIG)
     found = scan_maps(source, CONFIG) if maps else None
-    classes = Survey(source, audit, (), found).kind == "class"
-    split = make_split(source, audit.usable, audit.content, CONFIG, classes) if divide else None
+    task = TASKS[Survey(source, audit, (), found).kind]
+    split = None
+    if divide:
+        with contextlib.suppress(DataError):  # as `check` does, which goes on to look at all else
+            split = make_split(source, audit.usable, audit.content, CONFIG, task)
     return Survey(source, audit, split_names(source, split), found)
 
 

@@ -8,14 +8,17 @@ from vitrail.data.findings import duplicates, files, images, labels, maps, numbe
 from vitrail.data.findings.finding import SEVERITIES, Finding
 from vitrail.data.findings.survey import Survey
 
+SUBJECTS = (files, duplicates, labels, numbers, maps, images)
+
 
 def rank(survey: Survey) -> list[Finding]:
-    """Every finding, what to fix first foremost: by severity, then by how many samples are concerned."""
-    found = list(_all(survey))
-    return sorted(found, key=lambda one: (SEVERITIES.index(one.severity), -one.images, -one.count))
+    """Every finding, what to fix first foremost: what stops training, then by severity and the samples concerned."""
+    found = [finding for subject in SUBJECTS for finding in subject.find(survey)]
+    found.sort(key=lambda one: (SEVERITIES.index(one.severity), -one.images, -one.count))
+    return [*_problems(survey), *found]
 
 
-def _all(survey: Survey) -> Iterator[Finding]:
+def _problems(survey: Survey) -> Iterator[Finding]:
     for problem in survey.problems:
         yield Finding(
             "cannot_be_trained_on",
@@ -24,5 +27,3 @@ def _all(survey: Survey) -> Iterator[Finding]:
             "Training refuses the data as it is.",
             " ".join(problem.splitlines()[1:]) or "Mend what the sentence names; the findings below may be its cause.",
         )
-    for subject in (files, duplicates, labels, numbers, maps, images):
-        yield from subject.find(survey)
