@@ -369,7 +369,8 @@ def _config(name: str, body: nn.Module, said: Any) -> TimmConfig:
     made.stride = 4 if 4 in reductions else reductions[0] if reductions else patch[0] if patch else 1
     made.coarsest = max(reductions, default=made.stride)
     made.arguments = frozenset(arguments)
-    made.plain = patch is not None and "patch_size" in arguments and set(reductions) <= {made.stride}
+    one_grid = patch is not None and set(reductions) <= {made.stride} == {patch[0]}
+    made.plain = one_grid and "patch_size" in arguments
     prefix, pool = _prefix_names(body), str(getattr(body, "global_pool", "avg"))
     pooling = "cls" if pool == "token" and "cls" in prefix else "map" if pool == "map" else "mean"
     height, width = said.input_size[1:]
