@@ -66,6 +66,7 @@ def test_a_model_without_attention_is_refused_in_words(small: Any, photo: Photo)
         def __init__(self) -> None:
             super().__init__()
             self.backbone, self.head, self.pooling = nn.Conv2d(3, 3, 32), nn.Flatten(), "mean"
+            self.task = small.task
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.head(self.backbone(images))

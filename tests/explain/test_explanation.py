@@ -26,7 +26,7 @@ def explanation(raw: np.ndarray[Any, Any] | None = None, **changes: Any) -> Expl
     made = Explanation(
         raw=raw,
         image=np.full((40, 100, 3), 128, np.uint8),
-        prediction=Prediction("photos/a.jpg", values={"label": "cat", "confidence": 0.8125}),
+        prediction=Prediction("photos/a.jpg", answer="cat 81.2%"),
         method="rollout",
         where="all 3 layers, mean of heads",
         target="",
@@ -95,9 +95,9 @@ def test_the_words_change_the_picture() -> None:
     for changes in (
         {"where": "layer 0 (of 0 to 2), head 1"},
         {"method": "raw_attention"},
-        {"prediction": Prediction("photos/a.jpg", values={"label": "dog", "confidence": 0.8125})},
-        {"prediction": Prediction("photos/a.jpg", values={"label": "cat", "confidence": 0.1})},
-        {"prediction": Prediction("photos/b.jpg", values={"label": "cat", "confidence": 0.8125})},
+        {"prediction": Prediction("photos/a.jpg", answer="dog 81.2%")},
+        {"prediction": Prediction("photos/a.jpg", answer="cat 10.0%")},
+        {"prediction": Prediction("photos/b.jpg", answer="cat 81.2%")},
     ):
         other = np.asarray(explanation(**changes).overlay())
         assert other.shape == base.shape
@@ -110,7 +110,7 @@ def test_an_explained_class_stands_in_the_caption() -> None:
 
 @pytest.mark.parametrize("label", ["猫咪", "🐈‍⬛", "قط", "a\nb\x00c", "$x^{", "", "word " * 200, "\ud800"])
 def test_no_label_stops_the_drawing_or_warns(label: str) -> None:
-    made = explanation(prediction=Prediction(label, values={"label": label, "confidence": 0.5}))
+    made = explanation(prediction=Prediction(label, answer=label))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert made.overlay().width < 900

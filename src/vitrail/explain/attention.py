@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from vitrail.contracts import Backbone, Features
+from vitrail.contracts import Backbone, Features, Task
 from vitrail.errors import UsageError
 from vitrail.explain.record import Call, record
 from vitrail.layers.attention import AttentionLayout, ScaledDotProduct
@@ -19,8 +20,15 @@ class Explainable(Protocol):
 
     backbone: nn.Module
     head: nn.Module
+    task: Task
     pooling: str
     training: bool
+
+    def features(self, images: Tensor, pyramid: bool = False) -> Features:
+        """What the backbone says of the images."""
+
+    def answer(self, features: Features, size: Sequence[int]) -> Tensor:
+        """The head's outputs, of images of (H, W) pixels."""
 
     def eval(self) -> nn.Module:
         """To evaluation mode."""
@@ -32,8 +40,8 @@ class Explainable(Protocol):
 @dataclass(frozen=True)
 class Attention:
     """blocks: weights of each encoder block, (B, A, T, T), T = K + N.  pool: of the pooling head, (B, A, 1, N), or None
-    where the head does not attend.  outputs (B, Y).  features: what the backbone returned.  reader: the token that the
-    head reads, or None where it reads all patches.
+    where the head does not attend.  outputs: the model's, (B, Y) or (B, Y, H, W).  features: what the backbone
+    returned.  reader: the token that the head reads, or None where it reads all patches.
     """
 
     blocks: tuple[Tensor, ...]
@@ -77,8 +85,8 @@ def attend(model: Explainable, images: Tensor, differentiable: bool = False) -> 
     model.eval()
     try:
         with record(whole, differentiable) as recording, torch.set_grad_enabled(differentiable):
-            features = backbone(images)
-            outputs: Tensor = model.head(features)
+            features = model.features(images, pyramid=model.task.dense)
+            outputs = model.answer(features, images.shape[2:])
     finally:
         model.train(was_training)
     places = {id(module): n for n, block in enumerate(backbone.blocks()) for module in block.modules()}
@@ -86,7 +94,7 @@ def attend(model: Explainable, images: Tensor, differentiable: bool = False) -> 
     heads = [call for call in recording.calls if call.name.startswith("head.")]
     for call in blocks:
         _check_plain(call.layout(features.grid))
-    reads_cls = model.pooling == "cls" and "cls" in backbone.prefix_names
+    reads_cls = pooling(model) == "cls" and "cls" in backbone.prefix_names
     return Attention(
         tuple(call.weights for call in sorted(blocks, key=lambda call: places[id(call.module)])),
         _pool(heads),
@@ -99,6 +107,11 @@ def attend(model: Explainable, images: Tensor, differentiable: bool = False) -> 
 def has_attention(model: Explainable) -> bool:
     """Whether the backbone attends at all."""
     return any(isinstance(module, ScaledDotProduct) for module in model.backbone.modules())
+
+
+def pooling(model: Explainable) -> str:
+    """How the head reads the tokens: "cls", "mean" or "map"; "" where it answers for each place by itself."""
+    return "" if model.task.dense else model.pooling
 
 
 def depth(model: Explainable) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -48,7 +49,8 @@ def explain(
     """Explain what a model says of one image, (height, width, C) uint8 with the model's C.
 
     target: a class by name or place in the model's order; None is the predicted one.  layer, head: which, negative
-    from the end; None is the method's own choice.
+    from the end; None is the method's own choice. Of an image that the model goes over in windows, the one at its
+    centre is explained; the answer is of the whole image.
 
     Raises UsageError for an unknown method or class, for a layer or head out of range (with the range), and for what
     the method or the model does not have.
@@ -57,23 +59,28 @@ def explain(
     _refuse(chosen, target, layer, head)
     model = artifact.model
     device = next(model.parameters()).device
-    ready = artifact.preprocessor(pixels)[None]  # (1, C, H, W)
-    images = torch.from_numpy(ready).to(device)
-    outputs = make_engine(model, str(device), artifact.preprocessor.windows)(ready)
-    prediction = artifact.task.decode(outputs, [source])[0]
-    labels = [str(label) for label in artifact.task.state().get("labels", ())]
-    wanted = _target(target, labels, int(np.argmax(outputs[0]))) if chosen.by_class else None
+    preprocessor = artifact.preprocessor
+    ready = preprocessor(pixels)[None]  # (1, C, H, W)
+    outputs = make_engine(model, str(device), preprocessor.windows)(ready)
+    prediction = artifact.task.decode(outputs, [source], [partial(preprocessor.to_image, size=pixels.shape[:2])])[0]
+    labels = output_names(artifact.task)
+    wanted = _target(target, labels, _most(outputs[0])) if chosen.by_class else None
     explainable: Explainable = model  # type: ignore[assignment]  # a protocol cannot say "a Module that has these"
     index = None if wanted is None else torch.tensor([wanted], device=device)
-    raw = chosen.compute(explainable, images, index, layer=layer, head=head)
+    window = _centre(ready.shape[2:], preprocessor.windows)
+    images = torch.from_numpy(ready[:, :, *window]).to(device)  # (1, C, H, W), of one window
+    raw = np.full(ready.shape[2:], np.nan, np.float32)
+    computed = chosen.compute(explainable, images, index, layer=layer, head=head)
+    raw[window] = computed[0].detach().float().cpu().numpy()
+    part = ", centre window" if images.shape != ready.shape else ""
     return Explanation(
-        raw=raw[0].detach().float().cpu().numpy(),
+        raw=raw,
         image=pixels,
         prediction=prediction,
         method=chosen.name,
-        where=chosen.where(explainable, layer, head),
+        where=f"{chosen.where(explainable, layer, head)}{part}",
         target="" if wanted is None else labels[wanted],
-        preprocessor=artifact.preprocessor,
+        preprocessor=preprocessor,
     )
 
 
@@ -85,6 +92,23 @@ def _refuse(method: Method, target: str | int | None, layer: int | None, head: i
         raise UsageError(f"{method.name} does not look at single layers: leave the layer out")
     if head is not None and not method.by_head:
         raise UsageError(f"{method.name} does not look at single heads: leave the head out, or use raw_attention")
+
+
+def output_names(task: Task) -> list[str]:
+    """What the outputs of a task are called: classes, labels, numbers or maps, in order."""
+    state = task.state()
+    return [str(name) for key in ("labels", "targets", "maps") for name in state.get(key, ())]
+
+
+def _most(outputs: np.ndarray[Any, Any]) -> int:
+    """The output that is largest, (Y,), or largest on the whole image, (Y, H, W)."""
+    return int(np.argmax(outputs.reshape(len(outputs), -1).mean(axis=1)))
+
+
+def _centre(size: tuple[int, ...], window: tuple[int, int] | None) -> tuple[slice, ...]:
+    """Rows and columns of the window at the centre of (H, W) pixels; all of them where there are no windows."""
+    sides = zip(size, window or size, strict=True)
+    return tuple(slice((length - side) // 2, (length - side) // 2 + side) for length, side in sides)
 
 
 def _target(target: str | int | None, labels: list[str], predicted: int) -> int:

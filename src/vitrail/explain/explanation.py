@@ -60,8 +60,8 @@ class Explanation:
 
     @property
     def answer(self) -> str:
-        """The predicted class and its probability."""
-        return f"{self.prediction.label} {100 * self.prediction.confidence:.1f}%"
+        """What the model said of the image, in a few words."""
+        return self.prediction.answer
 
     def overlay(self) -> Image.Image:
         """The image beside itself under the heat map, with the answer, the scale and a caption; RGB."""

@@ -135,7 +135,8 @@ class Classify:
         for source, row in zip(sources, probabilities(outputs), strict=True):
             best = int(row.argmax())
             values = {"label": self.labels[best], "confidence": float(row[best])}
-            made.append(Prediction(source, values=values, arrays={"probabilities": row}))
+            said = f"{self.labels[best]} {100 * row[best]:.1f}%"
+            made.append(Prediction(source, values=values, arrays={"probabilities": row}, answer=said))
         return made
 
     def truth(self, target: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from vitrail.contracts import Backbone, Floats, Meter, Mixing, Prediction, Sprea
 from vitrail.data.maps import read_map
 from vitrail.errors import BadImage, DataError, UsageError
 from vitrail.settings import TaskConfig
-from vitrail.tasks.regress import split_unit
+from vitrail.tasks.regress import short, split_unit
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,6 +25,8 @@ VARIANCE_FOCUS = 0.85
 """lambda of the scale-invariant loss (Lee et al. 2019, arXiv 1907.10326, equation 3)."""
 MOST_READ = 500
 """Training maps that are read for mean and spread, evenly spaced; more would not move them."""
+MOST_SAMPLED = 100_000
+"""Pixels of a split that are kept to be drawn."""
 DELTA = 1.25
 """A pixel is right to the k-th degree where the larger of said / true and its inverse is below this to the k."""
 
@@ -56,6 +58,8 @@ class Depth:
         self.loss_name, self.decoder = loss, decoder
         self.logarithmic = loss == "silog"
         self.outputs = len(self.names)
+        self.usual = tuple(math.exp(min(m, 80.0)) for m in self.mean) if self.logarithmic else self.mean
+        """What is always answered by one who never looks: the training pixels' mean, of each map, in units."""
         assert self.outputs == len(self.units) == len(self.mean) == len(self.std) >= 1
         self.columns: tuple[str, ...] = tuple(
             f"{name}_{what}" for name in self.names for what in ("mean", "min", "max")
@@ -120,7 +124,7 @@ class Depth:
 
     def meter(self) -> Meter:
         """mae and rmse in units, r2 over known pixels; abs_rel, delta1 to delta3 where truths are positive."""
-        return _Meter(self)
+        return DepthMeter(self)
 
     def tuned(self, outputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> Task:
         """Itself."""
@@ -147,7 +151,11 @@ class Depth:
             wide = np.stack([spread[row](each) for each in maps]) if spread else maps
             numbers = [float(get(each)) for each in wide for get in (np.nanmean, np.nanmin, np.nanmax)]
             values = dict(zip(self.columns, numbers, strict=True))
-            made.append(Prediction(source, values=values, arrays={"maps": wide}))
+            words = [
+                f"{name} {short(low)} to {short(high)} {unit}".rstrip()
+                for name, unit, low, high in zip(self.names, self.units, numbers[1::3], numbers[2::3], strict=True)
+            ]
+            made.append(Prediction(source, values=values, arrays={"maps": wide}, answer=", ".join(words)))
         return made
 
     def truth(self, target: Any) -> dict[str, Any]:
@@ -228,29 +236,61 @@ def restore(state: Mapping[str, Any]) -> Depth:
     )  # fmt: skip
 
 
-class _Meter:
-    """Sums over known pixels."""
+class DepthMeter:
+    """Sums over known pixels.
+
+    images: of each image in turn, (M, 7): known pixels, then over them the sums of |said - true|, its square, true, its
+    square, |true - mean| and its square, where mean is the training set's.  sample: some pixels, evenly spaced over
+    everything seen, as rows (map, true, said).
+    """
 
     def __init__(self, task: Depth) -> None:
         self.task = task
-        self.sums = np.zeros(10, np.float64)
+        self.ratios = np.zeros(5, np.float64)
+        self.images: list[np.ndarray[Any, np.dtype[np.float64]]] = []
+        self._sample: list[np.ndarray[Any, np.dtype[np.float64]]] = []
+        self._kept, self._stride, self._next = 0, 1, 0
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        true = targets.cpu().numpy()
+        true = targets.cpu().numpy().astype(np.float64)  # (B, M, H, W)
         said = self.task.values(outputs.float().cpu().numpy()).astype(np.float64)
         known = np.isfinite(true)
-        said, true = said[known], true[known].astype(np.float64)
-        apart = said - true
-        positive = true > 0
-        ratio = np.maximum(said[positive], 1e-12) / true[positive]
+        apart = np.where(known, said - true, 0.0)
+        told = np.where(known, true, 0.0)
+        usual = np.asarray(self.task.usual)[:, None, None]
+        off = np.where(known, true - usual, 0.0)
+        parts = (known, np.abs(apart), apart**2, told, told**2, np.abs(off), off**2)
+        self.images += list(np.stack([part.sum(axis=(2, 3)) for part in parts], axis=-1))  # (B, M, 7)
+        said, positive = said[known], told[known]
+        self._keep(np.stack([np.nonzero(known)[1], positive, said], axis=1))
+        said, positive = said[positive > 0], positive[positive > 0]
+        ratio = np.maximum(said, 1e-12) / positive
         ratio = np.maximum(ratio, 1 / ratio)
-        self.sums += [
-            len(true), np.abs(apart).sum(), (apart**2).sum(), true.sum(), (true**2).sum(), positive.sum(),
-            np.abs(apart[positive] / true[positive]).sum(), *((ratio < DELTA**k).sum() for k in (1, 2, 3)),
-        ]  # fmt: skip
+        relative = np.abs(said - positive) / positive
+        self.ratios += [len(said), relative.sum(), *((ratio < DELTA**k).sum() for k in (1, 2, 3))]
+
+    def _keep(self, rows: np.ndarray[Any, Any]) -> None:
+        """Every stride-th of all rows; when they are too many, every other of those is dropped."""
+        kept = rows[self._next :: self._stride]
+        self._next = (self._next - len(rows)) % self._stride
+        self._sample.append(kept)
+        self._kept += len(kept)
+        while self._kept > MOST_SAMPLED:
+            whole = np.concatenate(self._sample)[::2]
+            self._next += self._stride * (self._kept % 2)
+            self._sample, self._kept, self._stride = [whole], len(whole), 2 * self._stride
+
+    @property
+    def sample(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Rows (map, true, said) in units, at most MOST_SAMPLED."""
+        return np.concatenate(self._sample) if self._sample else np.zeros((0, 3))
 
     def compute(self) -> dict[str, float]:
-        count, absolute, squared, total, squares, positive, relative, *right = self.sums.tolist()
+        if not self.images:
+            return {}
+        sums = np.sum(self.images, axis=(0, 1))
+        count, absolute, squared, total, squares = sums[:5].tolist()
+        positive, relative, *right = self.ratios.tolist()
         if not count:
             return {}
         values = {"mae": absolute / count, "rmse": math.sqrt(squared / count)}

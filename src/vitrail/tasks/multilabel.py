@@ -143,7 +143,8 @@ class MultiLabel:
                 "labels": SEPARATOR.join(self.labels[i] for i in said),
                 "scores": SEPARATOR.join(f"{row[i]:.4f}" for i in said),
             }
-            made.append(Prediction(source, values=values, arrays={"probabilities": row}))
+            answer = "; ".join(self.labels[i] for i in said) or "none of the labels"
+            made.append(Prediction(source, values=values, arrays={"probabilities": row}, answer=answer))
         return made
 
     def truth(self, target: Any) -> dict[str, Any]:

@@ -142,9 +142,16 @@ class Regress:
         columns = [self.values(outputs)] + ([self.deviations(outputs)] if self.uncertain else [])
         rows = np.concatenate(columns, axis=1)
         return [
-            Prediction(source, values=dict(zip(self.columns, map(float, row), strict=True)))
+            Prediction(source, values=dict(zip(self.columns, map(float, row), strict=True)), answer=self._words(row))
             for source, row in zip(sources, rows, strict=True)
         ]
+
+    def _words(self, row: np.ndarray[Any, Any]) -> str:
+        count, told = len(self.names), []
+        for place, (name, unit) in enumerate(zip(self.names, self.units, strict=True)):
+            spread = f" ± {short(row[count + place])}" if self.uncertain else ""
+            told.append(f"{name} {short(row[place])}{spread} {unit}".rstrip())
+        return ", ".join(told)
 
     def truth(self, target: Any) -> dict[str, Any]:
         """The true numbers by name."""
@@ -166,6 +173,14 @@ def numbers(target: Any) -> tuple[float, ...]:
     if not all(map(math.isfinite, values)):
         raise DataError(f"a finite number is expected, not {str(target)[:40]!r}")
     return values
+
+
+def short(value: float) -> str:
+    """A number to three significant digits, as people write it: 0.0123, 12.3, 12,300, and 1.2e-07 only at the ends."""
+    if not 1e-4 <= abs(value) < 1e9:
+        return f"{value:.3g}"
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.{max(0, 2 - math.floor(math.log10(abs(rounded))))}f}"
 
 
 def split_unit(header: str) -> tuple[str, str]:

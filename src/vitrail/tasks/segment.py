@@ -161,8 +161,15 @@ class Segment:
             }
             deep = max(*self.values, self.ignore) > 255
             stored = np.asarray((*self.values, self.ignore), np.uint16 if deep else np.uint8)[classes]  # -1 is the last
-            made.append(Prediction(source, values=values, arrays={"mask": stored}))
+            made.append(Prediction(source, values=values, arrays={"mask": stored}, answer=self._words(said, shares)))
         return made
+
+    def _words(self, said: Sequence[int], shares: np.ndarray[Any, Any]) -> str:
+        """What is on the ground, where there is a ground (the value 0) and something on it."""
+        objects = [i for i in said if self.values[i] != 0] or list(said)
+        told = ", ".join(f"{self.labels[i]} {100 * shares[i]:.{0 if shares[i] >= 0.1 else 1}f}%" for i in objects[:3])
+        more = f" and {len(objects) - 3} more" if len(objects) > 3 else ""
+        return f"{told}{more} of the pixels" if told else "nothing"
 
     def truth(self, target: Any) -> dict[str, Any]:
         """Nothing: a mask does not fit in a cell."""
@@ -281,7 +288,11 @@ def mask_of(target: Any) -> bool:
 
 
 class SegmentMeter:
-    """Counts pixels by true and said class; scores outlines image by image."""
+    """Counts pixels by true and said class; scores outlines image by image.
+
+    confusion (Y, Y): known pixels, row the true class, column the said one.  images: of each image in turn, (3, Y)
+    pixels rightly said, true and said to be of each class.
+    """
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
@@ -289,13 +300,16 @@ class SegmentMeter:
         self.confusion = np.zeros((count, count), np.int64)
         self.outlines = np.zeros((2, count), np.float64)
         """Sum of boundary scores and number of images, per class."""
+        self.images: list[Classes] = []
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         said, true = outputs.argmax(dim=1).cpu(), targets.cpu()  # (B, H, W)
         count = len(self.labels)
         known = true != UNTOLD
-        pairs = (true[known] * count + said[known]).bincount(minlength=count * count)
-        self.confusion += pairs.reshape(count, count).numpy()
+        for row, pair in enumerate(true * count + said):
+            counts = pair[known[row]].bincount(minlength=count * count).reshape(count, count).numpy()
+            self.confusion += counts
+            self.images.append(np.stack([np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)]))
         for index in range(count):
             scores = boundary_scores((said == index) & known, (true == index) & known)
             self.outlines[:, index] += float(scores.nansum()), int((~scores.isnan()).sum())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import UsageError
-from vitrail.explain.attention import Attention, Explainable, attend, depth, on_pixels, resolve
+from vitrail.explain.attention import Attention, Explainable, attend, depth, on_pixels, pooling, resolve
 from vitrail.explain.methods import Method
 
 
@@ -48,7 +48,7 @@ def maps(model: Explainable, images: Tensor) -> Tensor:
 def where(model: Explainable, layer: int | None, head: int | None) -> str:
     """Which attention was looked at, in words."""
     heads = "mean of heads" if head is None else f"head {head}"
-    if layer is None and model.pooling == "map":
+    if layer is None and pooling(model) == "map":
         return f"pooling head, {heads}"
     blocks = depth(model)
     place = resolve(-1 if layer is None else layer, blocks, "layer")
