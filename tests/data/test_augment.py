@@ -112,3 +112,28 @@ def test_erased_pixels_are_the_mean() -> None:
     erased = (values == 0).all(dim=0)
     assert 0 < int(erased.sum()) < 256
     assert torch.allclose(values[:, ~erased], plain[:, None].expand(3, int((~erased).sum())))
+
+
+@pytest.mark.parametrize("ratio", [(0.75, 4 / 3), (3.0, 4.0), (0.1, 0.2)])  # the last two seldom fit: a central crop
+@pytest.mark.parametrize("shape", [(30, 37), (16, 16), (5, 60), (1, 1)])
+def test_all_of_it_is_torchvisions_under_the_same_seed(ratio: tuple[float, float], shape: tuple[int, int]) -> None:
+    """Against torchvision's own transforms, one after another from one seed."""
+    from vitrail.seeding import derive_seed
+
+    pixels = np.ascontiguousarray(np.resize(PIXELS[..., :3], (*shape, 3)))
+    vary = transform(**EVERYTHING, augment__crop_scale=(0.1, 1.0), augment__crop_ratio=ratio)
+    normalise = Preprocessor(size=(16, 16)).normalise
+    reference = v2.Compose(
+        [
+            v2.RandomResizedCrop(16, (0.1, 1.0), ratio, v2.InterpolationMode.BICUBIC),
+            v2.RandomHorizontalFlip(),
+            v2.RandAugment(2, 9, interpolation=v2.InterpolationMode.BILINEAR, fill=[128] * 3),
+            lambda picture: torch.from_numpy(normalise(np.asarray(picture))),
+            v2.RandomErasing(0.5, value=0),
+        ]
+    )
+    for number in range(12):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed("augment", 0, 0, number))
+            expected = reference(v2.functional.to_pil_image(pixels))
+        assert torch.equal(vary(pixels, (0, 0, number)), expected)
