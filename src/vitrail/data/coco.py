@@ -60,6 +60,8 @@ def open_coco(paths: Sequence[Path], config: DataConfig, task: str | None = None
     ignored: list[Failure] = []
     for path, split in zip(paths, splits, strict=True):
         reader = _Reader(path)
+        if not reader.images:
+            raise DataError(f"{path} has no images")
         classes += [name for name in reader.names.values() if name not in classes]
         images += reader.read(root, _image_folder(path, reader, config.images), split)
     _refuse_twice(images, root)
@@ -162,8 +164,11 @@ class _Reader:
         for place, entry in enumerate(self.objects):
             objects.setdefault(self._field(entry, "image_id", int, "annotations", place), []).append(place)
         images = []
+        seen: dict[Any, int] = {}
         for place, entry in enumerate(self.images):
             number = self._field(entry, "id", int, "images", place)
+            if seen.setdefault(number, place) != place:
+                raise DataError(f"{self.path}: images[{place}] has the id of images[{seen[number]}], {number}")
             name = self._field(entry, "file_name", str, "images", place)
             height, width = (self._field(entry, side, int, "images", place) for side in ("height", "width"))
             if not is_text(name) or "\0" in name or min(height, width) < 1:
@@ -172,7 +177,7 @@ class _Reader:
             key = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
             images.append(self._image(key, path, split, (height, width), objects.pop(number, ())))
         for number, places in objects.items():
-            raise DataError(f"{self.path}: annotations[{places[0]}] is of image {number}, which is not there, or twice")
+            raise DataError(f"{self.path}: annotations[{places[0]}] is of image {number}, which is not there")
         return images
 
     def _image(

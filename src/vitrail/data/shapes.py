@@ -20,6 +20,7 @@ import colorsys
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,9 @@ class Scene:
         return self.shapes[0]
 
 
+@lru_cache(maxsize=10_000)
 def scene(seed: int, index: int) -> Scene:
-    """What image `index` shows. The shape of the main object goes round the classes; the rest is drawn."""
+    """What image `index` shows, which is asked for again and again. The shape of the main object goes round the classes; the rest is drawn."""
     rng = generator("shapes", seed, index)
     area = float(rng.uniform(*MAIN_AREA))
     kinds = [CLASSES[index % len(CLASSES)], *(str(kind) for kind in rng.choice(CLASSES, rng.integers(MOST_OBJECTS)))]

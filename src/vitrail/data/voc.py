@@ -41,11 +41,12 @@ def open_voc(folder: Path, config: DataConfig, task: str | None = None) -> Annot
     notes: list[str] = []
     sets = "Segmentation" if task == "segment" and (root / SETS / "Segmentation").is_dir() else "Main"
     splits = _read_sets(root / SETS / sets, notes)
-    files = {path.stem: path for path in sorted((root / IMAGES).iterdir()) if path.suffix.lower() in IMAGE_EXTENSIONS}
+    pictures = sorted(path for path in (root / IMAGES).iterdir() if path.suffix.lower() in IMAGE_EXTENSIONS)
+    files = {path.stem: path for path in pictures if not path.name.startswith(".")}
     masks = {path.stem: path for path in sorted((root / MASKS).glob("*.png"))} if task == "segment" else {}
     images: list[Annotated] = []
     ignored: list[Failure] = []
-    annotated = sorted((root / ANNOTATIONS).glob("*.xml"))
+    annotated = sorted(path for path in (root / ANNOTATIONS).glob("*.xml") if not path.name.startswith("."))
     for path in annotated:
         name = path.stem
         file = files.pop(name, root / IMAGES / f"{name}.jpg")
