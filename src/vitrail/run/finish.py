@@ -16,7 +16,7 @@ from vitrail import durable
 from vitrail.artifact import Artifact
 from vitrail.contracts import Engine, Prediction, Task
 from vitrail.cost.count import gmacs, parameters
-from vitrail.data.audit import summary
+from vitrail.data.findings.record import record_before_training
 from vitrail.data.loader import EvalLoader
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.split import split_record
@@ -82,22 +82,26 @@ def finish(
 def evaluate_split(
     engine: Engine, task: Task, preprocessor: Preprocessor, config: Config, data: Data, split: str
 ) -> Evaluation:
-    """Score one split of the run's data."""
+    """Score one split of the run's data, and keep what was said of each image."""
     indices = data.indices(split)
     loader = EvalLoader(data.source, indices, task, preprocessor, BATCH, config.data.workers)
-    return evaluate(engine, loader, task)
+    return evaluate(engine, loader, task, answers=True)
 
 
 def write_predictions(path: Path, task: Task, data: Data, results: Mapping[str, Evaluation]) -> None:
-    """predictions.csv as `predict` writes it, and target and split: a row per sample of each split, in its order."""
-    with table_file(path, [*task.columns, "target", "split"]) as write:
+    """predictions.csv as `predict` writes it, and the truth and the split: a row per sample of each split, in its order.
+
+    The truth stands after what was said of it, but numbers stand before it: TARGET, TARGET_pred.
+    """
+    columns = [*task.columns, *task.truths] if task.truths == ("target",) else [*task.truths, *task.columns]
+    with table_file(path, [*columns, "split"]) as write:
         for split, result in results.items():
-            said = dict(zip(result.keys, task.decode(result.outputs, result.keys), strict=True))
+            said = {answer.source: answer for answer in result.answers}
             failed = {failure.key: failure.reason for failure in result.failures}
             for index in data.indices(split):
                 item = data.source.items[index]
                 answer = said.get(item.key) or Prediction(item.key, "failed", failed.get(item.key, ""))
-                write(replace(answer, values={**answer.values, "target": item.target, "split": split}))
+                write(replace(answer, values={**answer.values, **task.truth(item.target), "split": split}))
 
 
 def _write_per_class(path: Path, report: ReportData) -> None:
@@ -176,8 +180,8 @@ def _report_data(
         history=progress.history,
         best_epoch=progress.best_epoch or None,
         headline=artifact.task.headline,
-        audit=summary(data.audit, data.source),
-        split=split_record(data.split, data.source),
+        audit=record_before_training(data.audit, data.source, data.split),
+        split=split_record(data.split, data.source, config.task.name),
         best=best,
         worst=worst,
         overlays=[Picture.explained(e) for e in overlays],
