@@ -121,9 +121,16 @@ def test_the_report_is_short_in_words_whole_in_json_and_folded_on_screen(tmp_pat
     screen = Console(width=160, record=True, file=io.StringIO())
     screen.print(report)
     shown = screen.export_text()
-    assert "backbone.encoder.N.attn.qkv.weight" in shown
-    assert "blocks.N.attn.qkv.weight" in shown
-    assert len(report.rows()) == 20  # two blocks are one
+    assert "backbone.encoder.N.attn.qkv.*" in shown
+    assert "blocks.N.attn.qkv.*" in shown
+    assert len(report.rows()) == 11  # both blocks, weight and bias, as one
+    assert sum(int(row[0]) for row in report.rows()) == 32
+
+
+def test_the_folded_report_shows_what_was_joined(tmp_path: Path) -> None:
+    report = vitrail.load_weights(ours("vit", seed=1), _saved(tmp_path, "vit", "huggingface"))
+    joined = "vit.encoder.layer.N.attention.attention.{query,key,value}.*"
+    assert ("4", "converted", "backbone.encoder.N.attn.qkv.*", joined, "3 tensors to 1") in report.rows()
 
 
 # --------------------------------------------------------------------------------------------------------- a new head

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ State = Literal["used", "converted", "resized", "derived", "left out", "fresh", 
 """used: taken as it is, perhaps under another name.  converted: joined, cut, transposed, or cast.  resized: positions,
 bias tables or patch kernels, to another grid.  derived: computed, not learned; ours computes its own.  left out: of a
 head that was not wanted.  fresh: ours, of that new head.  missing, left over, differs (in shape): the load fails."""
-FAULTS: tuple[State, ...] = ("missing", "left over", "differs")
+LAST = re.compile(r"(weight|bias|scale|kernel|running_mean|running_var|num_batches_tracked)$")
+NUMBER = re.compile(r"(?<![A-Za-z0-9])\d+")
 MEANINGS = {"missing": "of the model are not in the file", "left over": "of the file are not in the model",
             "differs": "differ in shape"}  # fmt: skip
 
@@ -82,33 +85,43 @@ class LoadReport:
         }
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
-        """The account with equal parts of all blocks as one: (tensors, state, ours, theirs, note)."""
+        """The account with parts of a kind as one: (tensors, state, ours, theirs, note).
+
+        The number of a block is N there, and * the last part of a name (weight, bias, ...).
+        """
         gathered: dict[tuple[str, str, str, str], int] = {}
         for entry in self.entries:
-            ours, theirs = _family(entry.ours), _family(entry.theirs)
-            key = (entry.state, ours, theirs, entry.note)
+            key = (entry.state, _folded(entry.ours), _folded(entry.theirs), entry.note)
             gathered[key] = gathered.get(key, 0) + len(entry.ours or entry.theirs)
         return [(str(number), *key) for key, number in gathered.items()]
 
     def __rich__(self) -> Table:
+        """The account for a screen, no name cut off."""
         from rich.table import Table
 
-        table = Table("tensors", "state", "ours", "theirs", "how", title=str(self), title_justify="left")
+        table = Table(title=str(self), title_justify="left", box=None, padding=(0, 2, 0, 0), title_style="")
+        for heading in ("tensors", "state", "ours", "theirs", "how"):
+            table.add_column(heading, justify="right" if heading == "tensors" else "left", overflow="fold")
         for row in self.rows():
             table.add_row(*row)
         return table
 
 
-def _family(names: Sequence[str]) -> str:
-    """Names with every number but those of a few leading parts as N, so that blocks fall together."""
-    shown = [".".join("N" if part.isdigit() else part for part in name.split(".")) for name in names]
-    return " + ".join(_numbered(name) for name in shown)
+def _folded(names: Sequence[str]) -> str:
+    """Names without the numbers of blocks and without last parts; several as one, braces around what differs."""
+    shown = list(dict.fromkeys(NUMBER.sub("N", LAST.sub("*", name)) for name in names))
+    if len(shown) < 2:
+        return "".join(shown)
+    before = _shared(shown)
+    after = _shared([name[before:][::-1] for name in shown])
+    between = ",".join(name[before : len(name) - after] for name in shown)
+    return f"{shown[0][:before]}{{{between}}}{shown[0][len(shown[0]) - after :]}"
 
 
-def _numbered(name: str) -> str:
-    return "/".join(
-        part.rstrip("0123456789") + "N" if "_" in part and part[-1].isdigit() else part for part in name.split("/")
-    )
+def _shared(texts: Sequence[str]) -> int:
+    """How many characters all of them begin with."""
+    alike = (len(set(characters)) == 1 for characters in zip(*texts, strict=False))
+    return sum(1 for _ in itertools.takewhile(bool, alike))
 
 
 def check(entries: Sequence[Entry], source: str | Path, model: str, hint: str = "") -> None:
