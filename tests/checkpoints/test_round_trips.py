@@ -10,7 +10,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small import MODELS, PAIRS, WRITABLE, destination, images, logits, ours
+from small import MODELS, PAIRS, WRITABLE, destination, images, logits, needs, ours
 
 import vitrail
 from vitrail.checkpoints.conversion import convert
@@ -50,6 +50,20 @@ def test_convert_finds_the_layout_and_the_model(tmp_path: Path, layout: str, cas
     published_as = "vit" if (layout, case) == ("huggingface", "deit") else variant(MODELS[case][0]).family
     assert variant(report.model.split()[0]).family == published_as
     assert torch.equal(logits(found, images(model)), logits(model, images(model)))
+
+
+def test_a_model_of_timm_s_own_stays_in_our_layout(tmp_path: Path) -> None:
+    """timm:NAME has no rows in the catalogue: its config names it."""
+    needs("timm")
+    model, other = (vitrail.create_model("timm:test_vit", outputs=3, seed=seed).eval() for seed in (0, 1))
+    vitrail.save_weights(model, tmp_path / "w.safetensors")
+    vitrail.load_weights(other, tmp_path / "w.safetensors")
+    assert torch.equal(logits(model, images(model)), logits(other, images(model)))
+    report = convert(tmp_path / "w.safetensors", tmp_path / "made").report
+    assert report.model == "timm:test_vit"
+    assert torch.equal(
+        logits(vitrail.load(tmp_path / "made").artifact.model, images(model)), logits(model, images(model))
+    )
 
 
 @pytest.mark.parametrize(

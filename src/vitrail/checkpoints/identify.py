@@ -110,9 +110,12 @@ def _candidates(layout: Layout, table: Table, facts: Facts, claims: Claims) -> I
 
 
 def row_of(family: str, config: Any) -> tuple[Variant, Facts]:
-    """The row of a family that a config departs from in the fewest fields, and those fields."""
+    """The row of a family that a config departs from in the fewest fields, and those fields.
+
+    A family of another library's models has no table of its own: there the config names the model.
+    """
     stated = config.model_dump(exclude={"drop_path", "drop_path_rule"})
-    rows = families()[family].VARIANTS
+    rows = families()[family].VARIANTS or (variant(f"{family}:{config.name}"),)
     return min(((row, _departures(row, stated)) for row in rows), key=lambda pair: len(pair[1]))
 
 
