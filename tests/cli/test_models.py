@@ -12,6 +12,12 @@ from vitrail.models import list_models, variant
 Output = pytest.CaptureFixture[str]
 
 
+@pytest.fixture(scope="module")
+def counted_once(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A cache that the tests of the whole catalogue share."""
+    return str(tmp_path_factory.mktemp("counted"))
+
+
 def test_a_row_has_parameters_cost_accuracy_and_its_source(capsys: Output) -> None:
     assert main(["models", "vit_tiny"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -23,7 +29,10 @@ def test_a_row_has_parameters_cost_accuracy_and_its_source(capsys: Output) -> No
     assert lines[-1] == "Next    vitrail train PHOTOS --model vit_tiny"
 
 
-def test_families_stand_apart_and_the_units_are_said(capsys: Output) -> None:
+def test_families_stand_apart_and_the_units_are_said(
+    capsys: Output, counted_once: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRAIL_CACHE", counted_once)
     assert main(["models"]) == 0
     told = capsys.readouterr().out
     blocks = [block.splitlines() for block in told.split("\n\n")]
@@ -37,8 +46,9 @@ def test_families_stand_apart_and_the_units_are_said(capsys: Output) -> None:
 
 @pytest.mark.parametrize("columns", [100, 80, 50])
 def test_no_line_of_the_tables_leaves_the_terminal(
-    columns: int, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    columns: int, capsys: Output, counted_once: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("VITRAIL_CACHE", counted_once)
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     assert main(["models"]) == 0
@@ -59,3 +69,10 @@ def test_a_pattern_chooses_and_json_has_exact_numbers(capsys: Output) -> None:
 def test_nothing_that_matches_gets_the_nearest_name(capsys: Output) -> None:
     assert main(["models", "vit_tiney"]) == 2
     assert capsys.readouterr().err == "vitrail models: unknown model 'vit_tiney': did you mean 'vit_tiny'?\n"
+
+
+def test_a_model_of_timm_is_shown_when_it_is_named(capsys: Output) -> None:
+    pytest.importorskip("timm", reason="needs timm, whose model it is")
+    assert main(["models", "timm:efficientnet_b0", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["models"]
+    assert (row["name"], row["parameters"], row["published"]) == ("timm:efficientnet_b0", 5_288_548, [])

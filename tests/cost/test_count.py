@@ -12,6 +12,7 @@ import vitrail
 from vitrail.cost.catalogue import CLASSES, catalogue
 from vitrail.cost.count import gmacs, parameters
 from vitrail.layers.block import Mlp
+from vitrail.layers.recompute import recompute
 from vitrail.models import list_models, variant
 
 SMALL = {"outputs": 2, "image_size": 32, "patch_size": 8, "width": 24, "heads": 3, "hidden": 48}
@@ -69,12 +70,36 @@ def test_blocks_alike_are_counted_once_and_others_by_themselves(monkeypatch) -> 
     assert len(ran) == 1 + 2
 
 
+def test_a_model_on_meta_is_counted_as_it_stands_and_left_so() -> None:
+    plain = gmacs(vitrail.create_model("vit_tiny", **SMALL), (32, 32))
+    with torch.device("meta"):
+        model = vitrail.create_model("vit_tiny", **SMALL)
+    assert gmacs(model, (32, 32)) == plain
+    still = model.requires_grad_(False).eval()
+    recompute(still.backbone.blocks())
+    forwards = [block.forward for block in still.backbone.blocks()]
+    assert gmacs(still, (32, 32)) == plain
+    assert [block.forward for block in still.backbone.blocks()] == forwards
+    other = vitrail.create_model("vit_tiny", **SMALL).eval()
+    gmacs(other, (32, 32))
+    assert not any("forward" in vars(block) for block in other.backbone.blocks())
+
+
+def test_blocks_of_models_before_are_taken_only_where_they_are_alike() -> None:
+    counted: dict = {}
+    for changed in ({}, {"depth": 3}, {"heads": 2}, {"hidden": 96}, {"qkv_bias": False}, {"width": 48}):
+        for size in ((32, 32), (16, 64), (64, 64)):
+            model = vitrail.create_model("vit_tiny", **{**SMALL, "depth": 2, "image_size": size, **changed})
+            assert gmacs(model, size, counted=counted) == gmacs(model, size)
+    assert 1 < len(counted) < 18
+
+
 # ------------------------------------------------------------------------------------------------- the remembered ones
 
 
 def test_what_was_counted_is_not_counted_again(private_cache, monkeypatch) -> None:
     first = catalogue("vit_tiny_patch16_*")
-    monkeypatch.setattr("vitrail.cost.catalogue.figures", lambda name: pytest.fail(f"{name} is counted again"))
+    monkeypatch.setattr("vitrail.cost.catalogue.figures", lambda name, _: pytest.fail(f"{name} is counted again"))
     assert catalogue("vit_tiny_patch16_*") == first
     assert catalogue("vit_tiny_patch16_224") == first[:1]
 
@@ -82,7 +107,7 @@ def test_what_was_counted_is_not_counted_again(private_cache, monkeypatch) -> No
 def test_what_other_code_counted_is_counted_again(private_cache, monkeypatch) -> None:
     first = catalogue("vit_tiny_patch32_224")
     monkeypatch.setattr("vitrail.cost.catalogue._counted_by", lambda: "other code")
-    monkeypatch.setattr("vitrail.cost.catalogue.figures", lambda name: (1, 2.0))
+    monkeypatch.setattr("vitrail.cost.catalogue.figures", lambda *_: (1, 2.0))
     assert catalogue("vit_tiny_patch32_224") != first
 
 

@@ -12,7 +12,6 @@ from vitrail.cli.console import Counter, table
 from vitrail.cli.layout import paragraph, terminal_width
 from vitrail.cli.options import Call, Operands, Options
 from vitrail.cli.verb import Outcome, Verb, command
-from vitrail.errors import unknown
 
 if TYPE_CHECKING:
     from vitrail.cost.catalogue import CatalogueRow
@@ -26,19 +25,14 @@ class ModelsOptions(Options):
 def models(call: Call[ModelsOptions]) -> Outcome:
     """Show the rows that match."""
     from vitrail.cost.catalogue import catalogue
-    from vitrail.models import list_models, short_names
+    from vitrail.models import short_names
 
-    pattern = call.operands[0] if call.operands else "*"
-    short = short_names()
-    pattern = short.get(pattern, pattern)
     counter = Counter("counting models", shown=not call.options.json)
     try:
-        rows = catalogue(pattern, counter)
+        rows = catalogue(call.operands[0] if call.operands else "*", counter)
     finally:
         counter.close()
-    if not rows:
-        raise unknown("model", pattern, [*list_models(), *short])
-    full = {long: name for name, long in short.items() if name != long}
+    full = {long: name for name, long in short_names().items() if name != long}
     if not call.options.json:
         _show(rows, full)
     matching = [full.get(row.name, row.name) for row in rows]

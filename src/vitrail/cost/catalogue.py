@@ -18,7 +18,7 @@ import torch
 from vitrail import durable
 from vitrail.assemble import create_model
 from vitrail.contracts import Published
-from vitrail.cost.count import gmacs, parameters
+from vitrail.cost.count import Counted, gmacs, parameters
 from vitrail.models import list_models, variant
 
 CLASSES = 1000
@@ -45,15 +45,15 @@ class CatalogueRow:
 
 
 def catalogue(pattern: str = "*", progress: Callable[[int, int], None] | None = None) -> list[CatalogueRow]:
-    """Rows of all models whose name matches a shell pattern, in the order of their tables.
+    """Rows of all models whose name matches a shell pattern, in the order of their tables, or the row of one name.
 
-    progress: told how many have been counted, of how many.
+    progress: told how many have been counted, of how many.  Raises UsageError with the nearest names where none is.
     """
-    names = list_models(pattern)
-    known = _Known()
+    names = list_models(pattern) or [variant(pattern).name]  # short names and timm:NAME stand in no table
+    known, counted = _Known(), Counted()
     rows = []
     for index, name in enumerate(names):
-        count, cost = known.figures.get(name) or known.learn(name, figures(name))
+        count, cost = known.figures.get(name) or known.learn(name, figures(name, counted))
         row = variant(name)
         rows.append(CatalogueRow(name, row.family, max(row.config.size), count, cost, row.source, row.published))
         if progress:
@@ -62,11 +62,11 @@ def catalogue(pattern: str = "*", progress: Callable[[int, int], None] | None = 
     return rows
 
 
-def figures(name: str) -> Figures:
-    """Parameters and GMACs of a model as its row says, with a 1000-class head."""
+def figures(name: str, counted: Counted | None = None) -> Figures:
+    """Parameters and GMACs of a model as its row says, with a 1000-class head. counted: as for `gmacs`."""
     with torch.device("meta"):
-        model = create_model(name, outputs=CLASSES)
-    return parameters(model), gmacs(model, variant(name).config.size)
+        model = create_model(name, outputs=CLASSES).requires_grad_(False).eval()
+    return parameters(model), gmacs(model, variant(name).config.size, counted=counted)
 
 
 class _Known:
@@ -110,7 +110,7 @@ def _counted_by() -> str:
     told = hashlib.blake2b(digest_size=16)
     for path in sorted(path for pattern in COUNTED for path in package.glob(pattern)):
         told.update(path.read_bytes())
-    for name in ("vitrail", "torch", "torchvision"):
+    for name in ("vitrail", "torch", "torchvision", "timm"):
         try:
             told.update(version(name).encode())
         except PackageNotFoundError:
