@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from vitrail.training.journal import Journal, duration
 
@@ -75,6 +77,22 @@ def test_tensorboard_gets_a_scalar_per_step_and_per_epoch(tmp_path: Path) -> Non
     events.Reload()
     assert events.Scalars("train/step_loss")[0].value == 0.5
     assert events.Scalars("val/loss")[0].value == 0.25
+
+
+@pytest.mark.parametrize(("columns", "bar"), [(100, True), (50, False)])
+def test_the_numbers_of_progress_fit_the_terminal(columns: int, bar: bool) -> None:
+    stream = io.StringIO()
+    journal = Journal()
+    journal.console = Console(file=stream, force_terminal=True, width=columns, soft_wrap=True)
+    journal.start("training", 1181)
+    journal.advance("epoch 58/60 step", 1140, 1181, "lr 6.76e-04, 1195 images/s", 3.0)
+    journal.close()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert "epoch 58/60 step" in shown
+    assert "1140/1181" in shown
+    assert "1195 images/s" in shown
+    assert "…" not in shown
+    assert ("━" in shown, "lr 6.76e-04" in shown) == (bar, bar)
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def start(
         run = create(name or source.name, out, command, checked)
         write_bad_files(run.folder / "bad_files.csv", audit)
         run.mark("failed", reason=str(error))
-        raise DataError(f"{error}\nEvery one is named in {run.folder / 'bad_files.csv'}.") from None
+        raise DataError(f"{error} Every one is named in {run.folder / 'bad_files.csv'}.") from None
     task = str(stated["task.name"])
     data = divide(source, audit, checked.data, journal, task)
     choice = choose_settings(stated, data, device)

@@ -20,6 +20,9 @@ from vitrail.errors import UsageError
 PLAIN_SECONDS = 5.0
 """Time between two progress lines where there is no terminal."""
 
+NARROW = 72
+"""Columns of a terminal below which a bar would push out the numbers beside it."""
+
 
 class Journal:
     """The diary of one run. What is said goes to `stream` (stderr) unless quiet, and to train.log.
@@ -72,10 +75,10 @@ class Journal:
         self._last_line = time.monotonic()
         if self.quiet or not self.console.is_terminal:
             return
+        bar = () if self._narrow else (BarColumn(bar_width=None),)
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"), TimeRemainingColumn(compact=True),
-            console=self.console, transient=True, expand=False,
+            TextColumn("{task.description}"), *bar, MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(compact=True), console=self.console, transient=True, expand=False,
         )  # fmt: skip
         self._task = self._bar.add_task(what, total=total, note="")
         self._bar.start()
@@ -83,6 +86,8 @@ class Journal:
     def advance(self, what: str, done: int, total: int, note: str = "", eta: float | None = None) -> None:
         """Show where the work stands: the live bar, or every few seconds a plain line."""
         if self._bar is not None and self._task is not None:
+            if self._narrow:
+                note = note.rpartition(", ")[2]  # the speed
             self._bar.update(self._task, description=what, completed=done, total=total, note=note)
             return
         now = time.monotonic()
@@ -90,6 +95,10 @@ class Journal:
             self._last_line = now
             left = f", {duration(eta)} left" if eta is not None else ""
             self.say(f"  {what} {done}/{total}{', ' + note if note else ''}{left}")
+
+    @property
+    def _narrow(self) -> bool:
+        return self.console.width < NARROW
 
     def stop(self) -> None:
         """End the progress display, if there is one."""
