@@ -13,6 +13,7 @@ from PIL import Image
 import vitrail
 from vitrail import artifact
 from vitrail.cli.main import main
+from vitrail.errors import UsageError
 
 Output = pytest.CaptureFixture[str]
 
@@ -123,3 +124,40 @@ def test_a_pth_that_may_be_two_layouts_is_asked_for(tmp_path: Path, capsys: Outp
     vitrail.save_weights(model, tmp_path / "w.safetensors")
     assert main(["convert", str(tmp_path / "w.safetensors"), str(tmp_path / "w.pth")]) == 2
     assert "--to official or --to torchvision" in capsys.readouterr().err
+
+
+def test_a_folder_of_ours_at_another_size_keeps_everything_else(tmp_path: Path, model_folder: Path) -> None:
+    assert main(["convert", str(model_folder), str(tmp_path / "made"), "--image-size", "32"]) == 0
+    before, after = artifact.load(model_folder), artifact.load(tmp_path / "made")
+    assert (after.preprocessor.size, after.task.state()) == ((32, 32), before.task.state())
+    before.model.backbone.set_image_size((32, 32))
+    pictures = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(before.model.eval()(pictures), after.model(pictures))
+
+
+def test_a_folder_of_ours_gets_a_new_head(tmp_path: Path, model_folder: Path) -> None:
+    assert main(["convert", str(model_folder), str(tmp_path / "made"), "--new-head", "7"]) == 0
+    before, after = artifact.load(model_folder), artifact.load(tmp_path / "made")
+    assert after.preprocessor == before.preprocessor
+    assert len(after.task.labels) == 7
+    assert torch.equal(before.model.backbone.pos_embed, after.model.backbone.pos_embed)
+
+
+def test_one_file_of_ours_carries_labels_and_preprocessing(tmp_path: Path, model_folder: Path) -> None:
+    assert main(["convert", str(model_folder), str(tmp_path / "w.safetensors")]) == 0
+    assert main(["convert", str(tmp_path / "w.safetensors"), str(tmp_path / "made")]) == 0
+    before, after = artifact.load(model_folder), artifact.load(tmp_path / "made")
+    assert (after.preprocessor, after.task.state()) == (before.preprocessor, before.task.state())
+
+
+def test_a_model_that_is_no_classifier_stays_in_our_layout(tmp_path: Path, capsys: Output) -> None:
+    model = vitrail.create_model("vit_tiny_patch16_224", task="regress", outputs=2, depth=1, image_size=32)
+    with pytest.raises(UsageError, match="cannot express a model for the task regress"):
+        vitrail.save_weights(model, tmp_path / "timm", "timm")
+    vitrail.save_weights(model, tmp_path / "w.safetensors")
+    assert main(["convert", str(tmp_path / "w.safetensors"), str(tmp_path / "made")]) == 2
+    assert "is for the task regress" in capsys.readouterr().err
+    again = vitrail.create_model("vit_tiny_patch16_224", task="regress", outputs=2, depth=1, image_size=32, seed=1)
+    vitrail.load_weights(again, tmp_path / "w.safetensors")
+    assert torch.equal(again.head.fc.weight, model.head.fc.weight)

@@ -13,7 +13,7 @@ import torch
 from vitrail import artifact, settings
 from vitrail.assemble import OWN_FIELDS, VisionModel, build_model, fill
 from vitrail.checkpoints.account import gather
-from vitrail.checkpoints.door import ANY, KNOWN, marked_resized, numbered, of_one_layout, resize, write
+from vitrail.checkpoints.door import ANY, KNOWN, changed_shapes, marked_resized, numbered, of_one_layout, resize, write
 from vitrail.checkpoints.identify import Identity, identify
 from vitrail.checkpoints.layout import Claims, Layout, all_layouts, layout_named
 from vitrail.checkpoints.preprocessing import Fields, as_published, fitted
@@ -65,12 +65,8 @@ def convert(
     if to is not None:
         layout_named(to)
     bundle = open_source(source)
-    own = bundle.folder if {"format", "config"} <= bundle.config.keys() else None
-    read = (
-        _own(own, bundle)
-        if own and not (new_head or image_size)
-        else _foreign(bundle, source, model, new_head, image_size)
-    )
+    own = bundle.folder if {"format", "config"} <= bundle.config.keys() and not new_head else None
+    read = _own(own, bundle, image_size) if own else _foreign(bundle, source, model, new_head, image_size)
     layout = layout_named(to) if to else _layout_of(target, read.model)
     if layout.name == "vitrail" and target.suffix.lower() != layout.suffix:
         _write_folder(target, read, source)
@@ -82,14 +78,27 @@ def convert(
 # ----------------------------------------------------------------------------------------------------------- reading
 
 
-def _own(folder: Path, bundle: Bundle) -> _Read:
+def _own(folder: Path, bundle: Bundle, image_size: int | None) -> _Read:
     """A model folder of ours, whose own reader checks it whole."""
     made = artifact.load(folder)
-    values, entries = gather(ANY, made.model.state_dict(), bundle.tensors, None)
-    report = LoadReport(
-        bundle.path, "vitrail", tuple(entries), sum(t.numel() for t in values.values()), made.config.model.name
-    )
-    return _Read(made.model, made.config, made.task, made.preprocessor, report)
+    config, preprocessor = made.config, made.preprocessor
+    before = made.model.state_dict()
+    _, entries = gather(ANY, before, bundle.tensors, None)
+    if image_size and image_size != config.model.image_size:
+        backbone: Any = made.model.backbone
+        backbone.set_image_size((image_size, image_size))
+        after = made.model.state_dict()
+        entries = marked_resized(entries, changed_shapes(before, after))
+        config = _at(config, image_size)
+        preprocessor = preprocessor.model_copy(update={"size": (image_size, image_size)})
+    count = sum(tensor.numel() for tensor in bundle.tensors.values())
+    report = LoadReport(bundle.path, "vitrail", tuple(entries), count, config.model.name)
+    return _Read(made.model, config, made.task, preprocessor, report)
+
+
+def _at(config: Config, image_size: int) -> Config:
+    """The config for another image size."""
+    return config.model_copy(update={"model": config.model.model_copy(update={"image_size": image_size})})
 
 
 def _foreign(
@@ -117,9 +126,7 @@ def _foreign(
         backbone: Any = model.backbone
         resized, changed = resize(backbone, values, (image_size, image_size))
         values, entries = values | resized, marked_resized(entries, changed)
-        whole = settings.Config.model_validate(
-            {**whole.model_dump(), "model": {**whole.model.model_dump(), "image_size": image_size}}
-        )
+        whole = _at(whole, image_size)
         with torch.device("cpu" if new_head else "meta"):
             model = build_model(whole, task)
     state = model.state_dict()
@@ -132,6 +139,8 @@ def _foreign(
 
 def _task(identity: Identity, claims: Claims, new_head: int | None, bundle: Bundle) -> Task:
     """Classification with the file's class names, or numbered ones."""
+    if claims.task != "classify" and not new_head:
+        raise UsageError(f"{bundle.path} is for the task {claims.task}: give its model folder, or --new-head N")
     outputs = new_head or identity.outputs
     labels = claims.labels if not new_head else ()
     if labels and outputs and len(labels) != outputs:

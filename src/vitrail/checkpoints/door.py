@@ -165,8 +165,13 @@ def resize(
     fill_buffers(backbone)
     backbone.set_image_size(size)
     after = {f"backbone.{name}": tensor.detach() for name, tensor in backbone.state_dict().items()}
-    shapes = {name: (tuple(values[name].shape), tuple(tensor.shape)) for name, tensor in after.items()}
-    return after, {name: f"{old[1]} to {new[1]} positions" for name, (old, new) in shapes.items() if old != new}
+    return after, changed_shapes(values, after)
+
+
+def changed_shapes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, str]:
+    """Names whose tensors have other rows than before, and in a few words how many."""
+    shapes = {name: (before[name].shape, tensor.shape) for name, tensor in after.items()}
+    return {name: f"{old[1]} to {new[1]} positions" for name, (old, new) in shapes.items() if old != new}
 
 
 def marked_resized(entries: Sequence[Entry], changed: Mapping[str, str]) -> list[Entry]:
@@ -229,6 +234,11 @@ def write(layout: Layout, model: VisionModel, dest: Path, preprocessor: Preproce
     backbone: Any = model.backbone
     family = type(backbone).__module__.rpartition(".")[2]
     config = backbone.config.model_copy(update={"image_size": _side(backbone.image_size)})
+    task = model.task.name
+    if task != "classify" and layout.name != "vitrail":
+        raise UsageError(
+            f"the {layout.name} layout cannot express a model for the task {task}: it has classifiers alone"
+        )
     table = layout.table_for(family, config)
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     links, homeless = table.links(list(state))
@@ -243,7 +253,7 @@ def write(layout: Layout, model: VisionModel, dest: Path, preprocessor: Preproce
     row, _ = row_of(family, config)
     labels = tuple(str(label) for label in model.task.state().get("labels", ())) or numbered(outputs_of_model(state))
     prepared = preprocessor or Preprocessor(size=tuple(backbone.image_size), **as_published(row, config.in_channels))
-    out = Outgoing(theirs, row.name, family, config, labels, prepared)
+    out = Outgoing(theirs, row.name, family, config, labels, prepared, task)
     suffixes = (layout.suffix, ".pt") if layout.suffix == ".pth" else (layout.suffix,)
     if dest.suffix.lower() not in suffixes and not (layout.suffix == "" and dest.suffix.lower() not in KNOWN):
         form = f"a {layout.suffix} file" if layout.suffix else "a folder"

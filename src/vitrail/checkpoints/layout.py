@@ -27,7 +27,8 @@ class Claims:
 
     name: of the catalogue.  families: that it may be of; empty where nothing is said.  fields: of the family's config,
     in our terms.  complete: whether they leave nothing open that no shape shows (heads, epsilon, ...).  labels: in the
-    order of the outputs.  preprocess: fields of `Preprocessor` but its size and channels.  notes: in words.
+    order of the outputs.  preprocess: fields of `Preprocessor` but its size and channels.  notes: in words.  task: that
+    its head is for.
     """
 
     name: str | None = None
@@ -37,6 +38,7 @@ class Claims:
     labels: tuple[str, ...] = ()
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    task: str = "classify"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Outgoing:
     config: Any
     labels: tuple[str, ...]
     preprocessor: Preprocessor
+    task: str
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 
 from vitrail.checkpoints.layout import Claims, Layout, Outgoing
 from vitrail.checkpoints.sources import Bundle
 from vitrail.checkpoints.table import Table, rows
+from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import IntegrityError, VitrailError
 from vitrail.models import configure, families, variant
 from vitrail.settings import CUSTOM, Config
@@ -27,10 +29,14 @@ def claims(bundle: Bundle) -> Claims:
         row = variant(str(said["name"]))
         config = configure(row.name, **said["options"])
         labels = tuple(str(label) for label in said["labels"])
+        prepared = _prepared(said["preprocessor"])
+        task = str(said["task"])
     except (KeyError, TypeError, ValueError, VitrailError) as error:
-        raise IntegrityError(f"{bundle.path}: its metadata cannot be used: {error}") from None
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise IntegrityError(f"{bundle.path}: its metadata cannot be used: {why}") from None
     # whatever the file was given counts, not just where it departs from its row
-    return Claims(row.name, frozenset({row.family}), config.model_dump(exclude={"drop_path"}), True, labels)
+    fields = config.model_dump(exclude={"drop_path"})
+    return Claims(row.name, frozenset({row.family}), fields, True, labels, prepared, task=task)
 
 
 def _of_a_folder(bundle: Bundle) -> Claims:
@@ -43,7 +49,14 @@ def _of_a_folder(bundle: Bundle) -> Claims:
         whole = configure(row.name, **sizes, pooling=config.model.pooling, **config.model.options)
     except (ValueError, VitrailError) as error:
         raise IntegrityError(f"{bundle.path.parent / 'config.json'} cannot be used: {error}") from None
-    return Claims(row.name, frozenset({row.family}), whole.model_dump(exclude={"drop_path", "in_channels"}), True)
+    fields = whole.model_dump(exclude={"drop_path", "in_channels"})
+    prepared = config.preprocess.model_dump()
+    return Claims(row.name, frozenset({row.family}), fields, True, (), prepared, task=config.task.name)
+
+
+def _prepared(said: Any) -> dict[str, Any]:
+    """A preprocessor's fields, checked, without those that the model has."""
+    return Preprocessor.model_validate(said).model_dump(exclude={"size", "channels"})
 
 
 NEEDS: Mapping[str, str] = {
@@ -62,8 +75,15 @@ NEEDS: Mapping[str, str] = {
 def write(out: Outgoing, dest: Path) -> Sequence[Path]:
     """A safetensors file; a whole model folder is `artifact.save`'s."""
     options = out.config.model_dump(mode="json")
-    said = {"format": 1, "model": {"name": out.name, "options": options, "labels": list(out.labels)}}
-    save_file(dict(out.tensors), dest, metadata={"format": "pt", "vitrail": json.dumps(said)})
+    said = {
+        "name": out.name,
+        "options": options,
+        "labels": list(out.labels),
+        "task": out.task,
+        "preprocessor": out.preprocessor.model_dump(mode="json"),
+    }
+    told = json.dumps({"format": 1, "model": said})
+    save_file(dict(out.tensors), dest, metadata={"format": "pt", "vitrail": told})
     return [dest]
 
 
