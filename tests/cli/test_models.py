@@ -22,7 +22,7 @@ def test_a_row_has_parameters_cost_accuracy_and_its_source(capsys: Output) -> No
     assert main(["models", "vit_tiny"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "vit"
-    assert lines[1].split() == ["model", "short", "params", "GMACs", "px", "top-1", "trained", "on"]
+    assert lines[1].split() == ["model", "short", "params", "GMACs", "px", "top-1", "trained", "on", "from"]
     row = ["vit_tiny_patch16_224", "vit_tiny", "5.7", "M", "1.25", "224", "75.5%", "21k", "->", "1k", "[1]"]
     assert lines[3].split() == row
     assert any(line.strip().startswith("[1] ") for line in lines)

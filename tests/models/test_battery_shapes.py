@@ -34,7 +34,6 @@ def _check_shapes(backbone, batch: int, device: str) -> None:
     for level, stride, channels in zip(features.pyramid, backbone.strides, backbone.channels, strict=True):
         assert level.shape == (batch, channels, *_ceil(backbone.image_size, stride))
     assert features.grid in [level.shape[2:] for level in features.pyramid]
-    assert backbone(torch.zeros(shape, device=device)).pyramid is None
 
 
 # ------------------------------------------------------------------------------------- the whole catalogue, on meta
@@ -43,7 +42,7 @@ def _check_shapes(backbone, batch: int, device: str) -> None:
 @pytest.mark.parametrize("name", list_models())
 def test_a_model_has_shapes_and_no_memory_on_meta(name: str) -> None:
     with torch.device("meta"):
-        model = vitrail.create_model(name, outputs=7)
+        model = vitrail.create_model(name, outputs=7).requires_grad_(False)
     tensors = [*model.parameters(), *model.buffers()]
     assert all(tensor.is_meta for tensor in tensors)
     backbone = model.backbone
@@ -52,7 +51,6 @@ def test_a_model_has_shapes_and_no_memory_on_meta(name: str) -> None:
     model.eval()
     with torch.no_grad():
         _check_shapes(backbone, 2, "meta")
-        assert model(torch.zeros(2, 3, *backbone.image_size, device="meta")).shape == (2, 7)
     _check_parts(backbone)
 
 
@@ -170,6 +168,7 @@ def test_the_pyramid_has_no_parameters_and_changes_nothing(small: Reduced) -> No
     backbone = small.backbone()
     with torch.no_grad():
         plain, rich = backbone(images(backbone)), backbone(images(backbone), pyramid=True)
+    assert plain.pyramid is None
     assert torch.equal(plain.tokens, rich.tokens)
     assert torch.equal(plain.prefix, rich.prefix)
     last = next(level for level in reversed(rich.pyramid) if level.shape[2:] == rich.grid)

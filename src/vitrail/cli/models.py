@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -46,16 +47,22 @@ def models(call: Call[ModelsOptions]) -> Outcome:
 DEFAULT = "vit_tiny"
 """The model that is trained when none is named, and so the one offered first."""
 
-HEADERS = ("model", "short", "params", "GMACs", "px", "top-1", "trained on", "")
+HEADERS = ("model", "short", "params", "GMACs", "px", "top-1", "trained on", "from")
 NUMBERS = ("params", "GMACs", "px", "top-1")
 
 
 def _show(rows: list[CatalogueRow], short: Mapping[str, str]) -> None:
     """A table for each family, and under them what the numbers are and which source each accuracy is from."""
     sources: list[str] = []
-    for family, members in itertools.groupby(rows, lambda row: row.family):
-        print(f"{family}\n{_family([_cells(row, short, sources) for row in members])}\n")
     width = terminal_width()
+    for family, members in itertools.groupby(rows, lambda row: row.family):
+        cells = [_cells(row, short, sources) for row in members]
+        shown = _family(cells)
+        print(f"{family}\n{shown}")
+        names = [row[1] for row in cells if row[1]]
+        if names and not re.search(r"\bshort\b", shown):  # no room for their column
+            print(paragraph(f"short names: {', '.join(names)}", width))
+        print()
     counted = (
         "params (M: millions, B: billions) and GMACs (billions of multiply-accumulates of one image, which most papers"
         " call FLOPs) are counted here, with 1000 classes; px: side of the image."
@@ -71,7 +78,7 @@ def _show(rows: list[CatalogueRow], short: Mapping[str, str]) -> None:
 def _cells(row: CatalogueRow, short: Mapping[str, str], sources: list[str]) -> list[str]:
     """A row's texts, in the order of HEADERS. sources: those met so far, to which this row's is added."""
     millions = row.parameters / 1e6
-    size = f"{millions / 1e3:.2f} B" if millions >= 1e4 else f"{millions:.1f} M"
+    size = f"{millions / 1e3:.2f} B" if millions >= 1e3 else f"{millions:.1f} M"
     cells = [row.name, short.get(row.name, ""), size, f"{row.gmacs:.2f}", str(row.image_size)]
     best = max(row.published, key=lambda figure: figure.accuracy, default=None)
     if best is None:
@@ -82,18 +89,32 @@ def _cells(row: CatalogueRow, short: Mapping[str, str], sources: list[str]) -> l
     return [*cells, f"{best.accuracy:.1%}{elsewhere}", best.data, f"[{sources.index(best.source) + 1}]"]
 
 
-def _family(cells: list[list[str]]) -> str:
-    """One line a model where that fits, else without the short names, else two lines, else one figure a line."""
-    whole = table(HEADERS, cells, numbers=NUMBERS, wide=True)
-    if not sys.stdout.isatty() or _fits(whole):
-        return whole
-    shorter = table((HEADERS[0], *HEADERS[2:]), [[row[0], *row[2:]] for row in cells], numbers=NUMBERS, wide=True)
-    if _fits(shorter):
-        return shorter
-    figures = table(HEADERS[2:], [row[2:] for row in cells], numbers=NUMBERS, wide=True).splitlines()
-    under = [line for row, figure in zip(cells, figures[2:], strict=True) for line in (row[0], f"  {figure}")]
-    pair = "\n".join([f"  {figures[0]}", f"  {figures[1]}", *under])
-    return pair if _fits(pair) else table(HEADERS, cells)  # one record under another
+LAYOUTS = (
+    (HEADERS,),
+    ((HEADERS[0], *HEADERS[2:]),),
+    (HEADERS[:1], HEADERS[2:]),
+    (HEADERS[:1], HEADERS[2:5], HEADERS[5:]),
+)
+"""The lines of a model, from the widest to the narrowest: which columns stand on each."""
+
+
+def _family(rows: list[list[str]]) -> str:
+    """The widest layout that fits; without a terminal the widest of all."""
+    for lines in LAYOUTS:
+        tables = []
+        for all_columns in lines:
+            columns = [column for column in all_columns if any(row[HEADERS.index(column)] for row in rows)]
+            cells = [[row[HEADERS.index(column)] for column in columns] for row in rows]
+            tables.append(table(columns, cells, numbers=NUMBERS, wide=True).splitlines())
+        indented = [tables[0], *([f"  {line}" for line in part] for part in tables[1:])]
+        head = indented[:1] if len(lines) == 1 else indented[1:]  # that a name is a name needs no header
+        models = [
+            line for model in zip(*(part[2:] for part in indented), strict=True) for line in model if line.strip()
+        ]
+        shown = "\n".join([*(line for part in head for line in part[:2] if line.strip()), *models])
+        if not sys.stdout.isatty() or _fits(shown):
+            break
+    return shown
 
 
 def _fits(text: str) -> bool:

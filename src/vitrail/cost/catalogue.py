@@ -53,11 +53,13 @@ def catalogue(pattern: str = "*", progress: Callable[[int, int], None] | None = 
     known, counted = _Known(), Counted()
     rows = []
     for index, name in enumerate(names):
-        count, cost = known.figures.get(name) or known.learn(name, figures(name, counted))
+        if name not in known.figures:
+            known.learn(name, figures(name, counted))
+            if progress:
+                progress(index + 1, len(names))
+        count, cost = known.figures[name]
         row = variant(name)
         rows.append(CatalogueRow(name, row.family, max(row.config.size), count, cost, row.source, row.published))
-        if progress:
-            progress(index + 1, len(names))
     known.save()
     return rows
 
@@ -89,10 +91,9 @@ class _Known:
                         case [int(count), float(cost)]:
                             self.figures[name] = count, cost
 
-    def learn(self, name: str, counted: Figures) -> Figures:
+    def learn(self, name: str, counted: Figures) -> None:
         self.figures[name] = counted
         self.learnt = True
-        return counted
 
     def save(self) -> None:
         if self.path is None or not self.learnt:
