@@ -95,7 +95,7 @@ def test_what_is_no_model_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="neither a run folder nor a model folder"):
         artifact.find(tmp_path)
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(UsageError, match="did not finish an epoch"):
+    with pytest.raises(UsageError, match="has no model yet"):
         artifact.find(tmp_path)
 
 
@@ -224,3 +224,14 @@ def test_models_of_every_release_stay_readable(release: str, tmp_path: Path) -> 
     expected = load_file(folder / "expected.safetensors")
     torch.testing.assert_close(loaded.model(expected["images"]), expected["logits"], atol=1e-6, rtol=1e-5)
     assert loaded.task.state()["labels"] == ["one", "three", "two"]
+
+
+def test_a_run_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
+    run = tmp_path / "my run"
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match="has reached no checkpoint; wait for it, or train anew"):
+        artifact.find(run)
+    (run / "checkpoints" / "step-3").mkdir(parents=True)
+    with pytest.raises(UsageError, match=f"go on with vitrail train --resume '{run}'"):
+        artifact.find(run)

@@ -7,6 +7,7 @@ README.md                                                      the model card, y
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,10 @@ def find(path: str | Path) -> Path:
     except OSError as error:
         raise UsageError(f"{root} cannot be read: {(error.strerror or str(error)).lower()}") from None
     if (root / "run.json").is_file():
-        raise UsageError(f"{root} has no model yet: its training did not finish an epoch; try vitrail train --resume")
+        if not any(root.glob("checkpoints/step-*")):
+            raise UsageError(f"{root} has no model yet: its run has reached no checkpoint; wait for it, or train anew")
+        again = f"vitrail train --resume {shlex.quote(str(root))}"
+        raise UsageError(f"{root} has no model yet: its training did not finish an epoch; go on with {again}")
     raise UsageError(f"{root} is neither a run folder nor a model folder: it has no model/best/config.json")
 
 

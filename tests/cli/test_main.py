@@ -266,3 +266,11 @@ def test_threads_wait_briefly_unless_the_user_says_how(
         monkeypatch.setenv(name, value)
     assert main(["--version"]) == 0
     assert f"{os.environ.get('GOMP_SPINCOUNT', '')} {os.environ.get('OMP_WAIT_POLICY', '')}" == expected
+
+
+def test_an_error_takes_the_line_of_a_counter_on_a_terminal(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["trian"]) == 2
+    assert capsys.readouterr().err.startswith("vitrail: ")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert main(["trian"]) == 2
+    assert capsys.readouterr().err.startswith("\r\x1b[Kvitrail: ")

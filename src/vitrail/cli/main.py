@@ -119,6 +119,8 @@ def overview() -> str:
 def _fail(words: Sequence[str], message: str, code: int) -> int:
     """Say what is wrong in plain lines on stderr and, for a script, as an object on stdout."""
     verb = f" {words[0]}" if words and words[0] in VERBS else ""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")  # a counter that was cut off, or the terminal's own ^C
     print(f"vitrail{verb}: {message}", file=sys.stderr)
     if "--json" in words:
         from vitrail.cli.console import to_json
