@@ -25,6 +25,7 @@ class AnyFiles:
     """Every file below a folder as a sample, whatever it is called."""
 
     hints = Hints()
+    target_names: tuple[str, ...] = ()
     ignored: tuple[Failure, ...] = ()
 
     def __init__(self, root: Path) -> None:

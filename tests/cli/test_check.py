@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from small_run import draw_photos
+from small_run import TINY, draw_photos
 
 from vitrail.cli.main import main
 
@@ -342,3 +342,16 @@ def test_check_of_the_malformed_files_names_each(shared_data: Path, capsys: Outp
     assert len(refused) >= 60
     for entry in refused:
         assert f"  {entry['path']}: {entry['reason']}\n" in shown
+
+
+# ---------------------------------------------------------------------------------------------------- before training
+
+
+def test_what_is_found_before_training_stands_in_the_report(tmp_path: Path, capsys: Output) -> None:
+    root = clean(tmp_path / "p")
+    draw(0).point(lambda v: v * 9 // 10).save(root / "val" / "dog" / "near.png")
+    assert main(["train", str(root), "--out", str(tmp_path / "run"), *TINY]) == 0
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "1 set of near duplicates in more than one split" in report
+    assert "1 set of near duplicates with different labels" in report
+    assert "train/cat/0.png = val/dog/near.png" in report

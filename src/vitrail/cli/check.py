@@ -229,8 +229,8 @@ def _rank(findings: Sequence[Finding]) -> None:
     width = terminal_width()
     print(f"What to fix first ({len(findings):,})")
     for number, finding in enumerate(findings, start=1):
-        head = f"{number:>3}. {finding.severity}: "
-        print(paragraph(f"{head}{finding.title}", width, ""))
+        title = paragraph(f"{finding.severity}: {finding.title}", width, "     ")
+        print(f"{number:>3}. {title[5:]}")
         print(paragraph(finding.meaning, width, "     "))
         print(paragraph(f"-> {finding.remedy}", width, "     "))
         for case in finding.cases[:SHOWN_CASES]:

@@ -42,47 +42,47 @@ _ODD = {
     "named": (
         "wrong_extension",
         "note",
-        "a name that says another format than the content",
+        "has/have a name that says another format than the content",
         "It is read by its content, here; other programs may refuse it.",
         "Rename it, or save it again as what its name says.",
     ),
     "tiny": (
         "tiny_images",
         "note",
-        "under 8 pixels high or wide",
+        "is/are under 8 pixels high or wide",
         "Enlarged to the model's input it is a blur.",
         "Find the original, or remove it: often it is an icon or a placeholder.",
     ),
     "extreme shape": (
         "extreme_shapes",
         "note",
-        "ten times as long as wide, or more",
+        "is/are ten times as long as wide, or more",
         "A central crop sees a small part of it, and squashing distorts it.",
         "Cut it into pieces, or train with preprocess.resize=letterbox.",
     ),
     "nearly black": (
         "unscaled_16_bit",
         "warning",
-        "16-bit values that use less than an eighth of their range",
+        "has/have 16-bit values that use less than an eighth of their range",
         "16-bit values are divided by 257; it will look almost black to the model.",
         "Scale the values to the full 16-bit range (or save them as 8 bits) with one factor for the whole set.",
     ),
     "the decoder remarked": (
         "decoder_remarks",
         "note",
-        "something wrong that its decoder could pass over",
+        "has/have something wrong that its decoder could pass over",
         "It was decoded whole as far as can be told; parts of it may be damaged.",
         "Look at it, and save it again.",
     ),
     "the JPEG decoder remarked": (
         "decoder_remarks",
         "note",
-        "something wrong that its decoder could pass over",
+        "has/have something wrong that its decoder could pass over",
         "It was decoded whole as far as can be told; parts of it may be damaged.",
         "Look at it, and save it again.",
     ),
 }
-"""How a remark begins -> kind, severity, "image(s) with ...", meaning, remedy. A single colour is found in `images`."""
+"""How a remark begins -> kind, severity, what of one image/of several, meaning, remedy. `images` finds single colours."""
 
 
 def _odd(survey: Survey) -> Iterator[Finding]:
@@ -102,11 +102,17 @@ def _odd(survey: Survey) -> Iterator[Finding]:
         yield Finding(
             kind,
             "warning" if severity == "warning" else "note",
-            f"{counted(len(cases), 'image has', 'images have')} {words}",
+            _of_so_many(len(cases), words),
             meaning,
             remedy,
             of_samples(survey.source, [[index] for index, _ in cases], [remark for _, remark in cases]),
         )
+
+
+def _of_so_many(number: int, words: str) -> str:
+    one, _, rest = words.partition("/")
+    several, _, what = rest.partition(" ")
+    return f"{counted(number, f'image {one}', f'images {several}')} {what}"
 
 
 def _ignored(survey: Survey) -> Iterator[Finding]:
