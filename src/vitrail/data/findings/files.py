@@ -82,7 +82,7 @@ _ODD = {
         "Look at it, and save it again.",
     ),
 }
-"""How a remark begins -> kind, severity, what of one image/of several, meaning, remedy. `images` finds single colours."""
+"""How a remark begins -> kind, severity, what one/several images are, meaning, remedy. Flat ones are in `images`."""
 
 
 def _odd(survey: Survey) -> Iterator[Finding]:
