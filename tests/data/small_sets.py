@@ -38,6 +38,7 @@ class MemorySource:
     """Samples in memory that count how often each is decoded; `broken` ones raise BadImage."""
 
     name = location = "memory"
+    target_names: tuple[str, ...] = ()
     hints = Hints()
     ignored: tuple[Failure, ...] = ()
 

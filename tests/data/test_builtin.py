@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from vitrail.contracts import DrawnMap
+from vitrail.data.maps import read_map
 from vitrail.data.sources import DatasetSource, DigitsSource
 from vitrail.errors import BadImage, DataError
 
@@ -86,6 +88,26 @@ def test_labels_are_names() -> None:
     assert [i.target for i in DatasetSource(Pairs(samples, ["cat", "dog"])).items] == ["dog", "cat", "dog"]
     assert [i.target for i in DatasetSource(Pairs(samples)).items] == ["1", "0", "1"]
     assert [i.target for i in DatasetSource(Pairs([(RGB, "owl"), (RGB, 0.5)])).items] == ["owl", 0.5]
+
+
+def test_whole_numbers_are_numbers_where_they_are_to_be() -> None:
+    samples = [(RGB, 1), (RGB, torch.tensor(0)), (RGB, np.int64(1))]
+    assert [i.target for i in DatasetSource(Pairs(samples), task="regress").items] == [1, 0, 1]
+
+
+def test_lists_of_labels_are_named_and_several_numbers_stay_numbers() -> None:
+    samples = [(RGB, [0, 1]), (RGB, ()), (RGB, torch.tensor([1]))]
+    assert [i.target for i in DatasetSource(Pairs(samples, ["cat", "dog"])).items] == [["cat", "dog"], [], ["dog"]]
+    assert DatasetSource(Pairs([(RGB, np.array([0.5, 2.0]))])).items[0].target == [0.5, 2.0]
+
+
+@pytest.mark.parametrize("form", [np.asarray, torch.as_tensor, Image.fromarray], ids=["array", "tensor", "pil"])
+def test_a_label_per_pixel_is_read_when_it_is_needed(form: Any) -> None:
+    mask = np.arange(35, dtype=np.uint8).reshape(5, 7)
+    source = DatasetSource(Pairs([(RGB, form(mask))]))
+    target = source.items[0].target
+    assert isinstance(target, DrawnMap)
+    assert np.array_equal(read_map(target), mask)
 
 
 def test_a_sample_that_raises_is_bad_and_the_rest_is_not() -> None:

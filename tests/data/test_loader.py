@@ -17,6 +17,7 @@ from small_sets import MemorySource, Names, config, tree
 from vitrail.contracts import Batch, Hints, Item, Pixels
 from vitrail.data.augment import TrainTransform
 from vitrail.data.cache import CachedSource
+from vitrail.data.items import Items
 from vitrail.data.loader import EvalLoader, TrainLoader, epoch_order
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.sources import FolderSource
@@ -91,6 +92,7 @@ class Counting:
 
     name = location = "million"
     hints = Hints()
+    target_names: tuple[str, ...] = ()
 
     def __init__(self, length: int) -> None:
         self.items = Lazy(length)
@@ -265,3 +267,12 @@ def test_large_images_are_evaluated_at_their_own_size() -> None:
     assert first.images.shape == (1, 1, 8, 10)
     torch.testing.assert_close(second.images[:, 0] * 255, second.targets, atol=0.6, rtol=0)
     assert failed.weights.tolist() == [0.0]
+
+
+def test_weights_of_samples_reach_training_and_not_evaluation() -> None:
+    source = MemorySource(LABELS, broken=[2])
+    source.items = Items([f"{i:04d}" for i in range(10)], LABELS, weights=[0.5 * i for i in range(10)])
+    weights = {int(i): float(w) for b in train(source, 0, 12) for i, w in zip(b.indices, b.weights, strict=True)}
+    assert weights == {i: 0.0 if i == 2 else 0.5 * i for i in range(10)}
+    with EvalLoader(source, range(10), Names(LABELS), Preprocessor.from_config(config()), 4) as loader:
+        assert torch.cat([batch.weights for batch in loader]).tolist() == [1, 1, 0, 1, 1, 1, 1, 1, 1, 1]

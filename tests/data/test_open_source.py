@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from small_sets import data_config, tree, write_image
 
+from vitrail.contracts import DrawnMap
+from vitrail.data.inference import infer_task
 from vitrail.data.sources import DigitsSource, FolderSource, ShapesSource, TableSource, open_source
 from vitrail.errors import BadImage, DataError, UsageError
 
@@ -72,6 +74,37 @@ def test_the_pixel_limit_reaches_the_decoder(tmp_path: Path) -> None:
     source = open_source(data_config(tree(tmp_path, {"cat": 1, "dog": 1}), max_pixels=100))
     with pytest.raises(BadImage, match="the limit of 100"):
         source.read(0, 3)
+
+
+@pytest.mark.parametrize(
+    ("source", "task", "fields", "says"),
+    [
+        ("digits", "regress", {}, "digits has a class per image and nothing else"),
+        ("digits", None, {"target": "x"}, "--target x: that is for a table, a folder of masks, annotations or shapes"),
+        ("digits", None, {"weight": "w"}, "data.weight w: that is for a table, which digits is not"),
+        ("shapes", None, {"group": "g"}, "--group g: that is for a table"),
+        ("shapes", None, {"images": "x"}, "data.images x: that is for a table or annotations"),
+        ("photos", None, {"stratify": "kind"}, "data.stratify kind: that is for a table"),
+        ("photos", "multilabel", {}, "a folder of classes, which multilabel cannot learn from"),
+    ],
+)
+def test_what_data_cannot_obey_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, task: str, fields: dict[str, str], says: str
+) -> None:
+    tree(tmp_path / "photos", {"cat": 1, "dog": 1})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=says):
+        open_source(data_config(source, **fields), task)
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"),
+    [("classify", str), ("multilabel", list), ("regress", int), ("segment", DrawnMap), ("depth", DrawnMap)],
+)
+def test_shapes_has_a_truth_for_every_task(task: str, kind: type) -> None:
+    source = open_source(data_config("shapes"), task)
+    assert isinstance(source.items[0].target, kind)
+    assert infer_task(source).task == task
 
 
 def test_opening_splitting_and_preprocessing_load_no_torch() -> None:

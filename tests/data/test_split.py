@@ -292,3 +292,127 @@ def test_the_official_split_of_real_photos_is_obeyed(shared_data: Path) -> None:
     assert {keys[i] for i in split.test} == set((shared_data / "caltech24" / "test.txt").read_text().split())
     assert {keys[i] for i in [*split.train, *split.val]} == set(official.read_text().split())
     assert len(split_record(split, source)["classes"]) == 24
+
+
+# ------------------------------------------------------------------------------------------------ what has no classes
+
+
+def split_as(task: str, targets: Sequence[Any], **fields: Any) -> Split:
+    groups = fields.pop("groups", None)
+    source = MemorySource(targets, groups=groups)
+    source.strata = fields.pop("strata", None)  # type: ignore[attr-defined]
+    return make_split(source, range(len(targets)), hashes(range(len(targets))), data_config(**fields), task)
+
+
+def parts_of(split: Split) -> list[list[int]]:
+    return [part.tolist() for part in (split.train, split.val, split.test)]
+
+
+@given(numbers=st.lists(st.floats(-1e6, 1e6) | st.integers(0, 3).map(float), min_size=2, max_size=120))
+def test_numbers_are_split_exactly(numbers: list[float]) -> None:
+    parts = parts_of(split_as("regress", numbers))
+    exact = shares(len(numbers), Fraction("0.15"), Fraction("0.15"))
+    assert [len(part) for part in parts] == [exact["train"], exact["val"], exact["test"]]
+    assert sorted(i for part in parts for i in part) == list(range(len(numbers)))
+
+
+def test_every_range_of_numbers_has_its_share() -> None:
+    numbers = np.random.default_rng(0).lognormal(size=400)
+    split = split_as("regress", numbers.tolist())
+    tenths = np.searchsorted(np.quantile(numbers, np.arange(1, 10) / 10), numbers)
+    for part in (split.val, split.test):
+        assert set(np.bincount(tenths[part], minlength=10)) <= {5, 6, 7}
+    assert split.how.endswith("cut from train by content hash, evenly over ranges of the target")
+
+
+def test_equal_numbers_are_one_range_and_several_are_ranked_together() -> None:
+    counts = [float(i % 3) for i in range(300)]
+    split = split_as("regress", counts)
+    assert Counter(counts[i] for i in split.val) == {0.0: 15, 1.0: 15, 2.0: 15}
+    several = split_as("regress", [[float(i), float(i) * 100] for i in range(200)])
+    assert Counter(int(i) // 20 for i in several.val) == dict.fromkeys(range(10), 3)
+
+
+def test_rows_of_different_lengths_are_refused() -> None:
+    with pytest.raises(DataError, match="0001: 2 target values, others have 1"):
+        split_as("regress", [[1.0], [1.0, 2.0]] * 10)
+
+
+LABELS = st.lists(st.sampled_from("abcdef"), unique=True, max_size=4)
+
+
+@given(targets=st.lists(LABELS, min_size=10, max_size=80).filter(lambda sets: any(sets)))
+def test_no_label_is_held_out_that_training_lacks(targets: list[list[str]]) -> None:
+    split = split_as("multilabel", targets)
+    exact = shares(len(targets), Fraction("0.15"), Fraction("0.15"))
+    assert [len(part) for part in parts_of(split)] == [exact["train"], exact["val"], exact["test"]]
+    known = {label for i in split.train for label in targets[i]}
+    assert {label for labels in targets for label in labels} == known
+
+
+def test_common_sets_of_labels_have_their_share_in_every_split() -> None:
+    targets = [["a"], ["a", "b"], []] * 100 + [["c"]] * 2
+    split = split_as("multilabel", targets)
+    for part in (split.val, split.test):
+        seen = Counter(tuple(targets[i]) for i in part)
+        assert all(14 <= seen[labels] <= 16 for labels in ((), ("a",), ("a", "b")))
+    record = split_record(split, MemorySource(targets), "multilabel")
+    assert record["labels"] == ["a", "b", "c"]
+    assert sum(counts["a"] for counts in record["label_counts"].values()) == 200
+    assert "classes" not in record
+
+
+def test_a_label_of_a_given_split_that_training_lacks_is_named() -> None:
+    source = MemorySource([["cat"], ["dog"], ["cta"]], splits=["train", "train", "val"])
+    with pytest.raises(
+        DataError, match=r"the val split has label 'cta', which train lacks: did you mean 'cat'\? Labels"
+    ):
+        make_split(source, range(3), hashes(range(3)), data_config(), "multilabel")
+
+
+@given(
+    groups=st.lists(st.integers(0, 15), min_size=40, max_size=80),
+    task=st.sampled_from(["regress", "multilabel", "segment"]),
+)
+def test_groups_stay_together_for_every_task(groups: list[int], task: str) -> None:
+    targets: list[Any] = [["ab"[g % 2]] if task == "multilabel" else float(i) for i, g in enumerate(groups)]
+    names = [f"g{g}" for g in groups]
+    if len(set(groups)) < 4:
+        return
+    split = split_as(task, targets, groups=names)
+    found = [{groups[i] for i in part} for part in parts_of(split)]
+    assert sum(map(len, found)) == len(set(groups))
+
+
+@pytest.mark.parametrize("task", ["classify", "regress", "segment"])
+def test_a_column_is_spread_evenly_where_it_is_asked_for(task: str) -> None:
+    kinds = ["grey" if i % 5 else "colour" for i in range(200)]
+    targets: list[Any] = ["ab"[i % 2] if task == "classify" else float(i // 50) for i in range(200)]
+    split = split_as(task, targets, strata=kinds, stratify="kind")
+    for part in (split.val, split.test):
+        assert Counter(kinds[i] for i in part) == {"grey": 24, "colour": 6}
+    assert "evenly over" in split.how
+    assert "'kind'" in split.how
+
+
+def test_a_column_that_there_is_none_of_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"data\.stratify kind: memory has no columns"):
+        split_as("regress", [1.0] * 20, stratify="kind")
+
+
+def test_samples_in_none_of_the_datas_splits_are_counted() -> None:
+    source = MemorySource(["a", "b"] * 4, splits=["train", "train", "val", "val", "test", "test", None, None])
+    split = make_split(source, range(8), hashes(range(8)), data_config())
+    assert sum(map(len, parts_of(split))) == 6
+    assert split.how.endswith("obeyed (2 images that are in none are left out)")
+
+
+def test_adding_a_few_numbers_moves_a_few() -> None:
+    rng = np.random.default_rng(1)
+    numbers = rng.normal(size=320).tolist()
+    content = hashes(range(320))
+    splits = [
+        make_split(MemorySource(numbers[:n]), range(n), content[:n], data_config(), "regress") for n in (300, 320)
+    ]
+    where = [{i: name for name in ("train", "val", "test") for i in getattr(s, name).tolist()} for s in splits]
+    assert sum(where[0][i] != where[1][i] for i in range(300)) <= 30

@@ -162,3 +162,71 @@ def test_a_model_without_stochastic_depth_gets_none_and_is_told_so() -> None:
 def test_a_complete_config_of_any_family_chooses_itself_again(name: str) -> None:
     config = _choose(SMALL_PHOTOS, name).config
     assert choose(PHOTOS, variant(name), complete(config)).config == config
+
+
+# ------------------------------------------------------------------------------------------------- the task's demands
+
+
+def _of(task: str, **facts: Any) -> Facts:
+    whole = {"images": 1200, "classes": 0, "native_size": 240, "flip": True, **facts}
+    dense = task in ("segment", "depth")
+    smooths = task not in ("regress", "depth")
+    pooling = "map" if task == "regress" else None
+    return Facts(**whole, task=task, dense=dense, mixes=not dense, smooths=smooths, pooling=pooling)
+
+
+@pytest.mark.parametrize("task", ["segment", "depth"])
+def test_a_value_per_pixel_is_neither_mixed_nor_erased(task: str) -> None:
+    choice = _choose(_of(task), **{"train.epochs": 100})
+    augment = choice.config.augment
+    assert (augment.mixup, augment.cutmix, augment.erase, augment.randaugment_ops) == (0, 0, 0, 0)
+    assert augment.jitter > 0
+    why = {reason.field: reason.why for reason in choice.reasons}
+    assert why["augment.mixup"] == f"{task} has no loss for mixed images"
+
+
+def test_what_is_measured_is_not_cut_off_or_pasted_over() -> None:
+    choice = _choose(_of("regress"), **{"train.epochs": 100})
+    augment = choice.config.augment
+    assert augment.crop_scale == (1, 1)
+    assert (augment.mixup, augment.cutmix, augment.erase, augment.randaugment_ops) == (0, 0, 0, 0)
+    assert choice.config.model.pooling == "map"
+    assert choice.config.preprocess.resize == "letterbox"
+    why = {reason.field: reason.why for reason in choice.reasons}
+    assert why["model.pooling"] == "regress asks all patches by attention"
+
+
+def test_pooling_that_is_stated_is_kept() -> None:
+    assert _choose(_of("regress"), **{"model.pooling": "mean"}).config.model.pooling == "mean"
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regress", "segment", "depth"])
+def test_labels_are_smoothed_for_one_class_per_image_alone(task: str) -> None:
+    assert _choose().config.task.label_smoothing == 0.1
+    assert _choose(_of(task)).config.task.label_smoothing == 0
+
+
+def test_mirroring_is_off_where_the_data_says_so() -> None:
+    assert not _choose(_of("regress", flip=False)).config.augment.flip
+
+
+@pytest.mark.parametrize(
+    ("task", "stated", "says"),
+    [
+        ("segment", {"augment.mixup": 0.2}, r"augment.mixup=0.2: segment has no loss for mixed images"),
+        ("depth", {"augment.cutmix": 1.0}, r"augment.cutmix=1: depth has no loss"),
+        ("regress", {"task.label_smoothing": 0.1}, r"task.label_smoothing=0.1: regress has no labels to smooth"),
+        ("segment", {"augment.randaugment_ops": 2}, r"augment.randaugment_ops=2: .* varies colours by augment.jitter"),
+        ("segment", {"augment.erase": 0.5}, r"augment.erase=0.5"),
+        ("classify", {"augment.jitter": 0.2}, r"augment.jitter=0.2: it is for a task with a value per pixel"),
+    ],
+)
+def test_what_would_be_passed_over_in_silence_is_refused(task: str, stated: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        _choose(_of(task), **stated)
+
+
+def test_a_complete_config_of_every_task_chooses_itself_again() -> None:
+    for task in ("multilabel", "regress", "segment", "depth"):
+        config = _choose(_of(task)).config
+        assert choose(_of(task, images=50), variant("vit_tiny"), complete(config)).config == config

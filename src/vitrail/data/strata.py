@@ -69,10 +69,15 @@ def _ranges(source: Source, targets: Mapping[int, Any]) -> dict[int, str]:
     """Which range of the numbers a sample is in, each with as many samples; of several numbers, of their mean rank."""
     if not targets:
         return {}
-    try:
-        rows = np.array([np.atleast_1d(np.asarray(target, np.float64)) for target in targets.values()])
-    except (TypeError, ValueError):
-        raise DataError(f"{source.location}: every image needs the same number of target values") from None
+    read: list[np.ndarray[Any, np.dtype[np.float64]]] = []
+    for i, target in targets.items():
+        try:
+            read.append(np.atleast_1d(np.asarray(target, np.float64)))
+        except (TypeError, ValueError):
+            raise DataError(f"{source.items[i].key}: a number is expected, not {str(target)[:40]!r}") from None
+        if read[-1].shape != read[0].shape:
+            raise DataError(f"{source.items[i].key}: {read[-1].size} target values, others have {read[0].size}")
+    rows = np.array(read)
     ranks = np.argsort(np.argsort(rows, axis=0, kind="stable"), axis=0, kind="stable").astype(np.float64)
     for column, numbers in zip(ranks.T, rows.T, strict=True):  # equal numbers have one rank: the order says nothing
         _, place = np.unique(numbers, return_inverse=True)

@@ -125,7 +125,8 @@ def start(
         durable.write_file(run.folder / "args.yaml", to_yaml(choice.config))
         write_bad_files(run.folder / "bad_files.csv", audit)
         reasons = [{"field": r.field, "value": r.value, "why": r.why} for r in choice.reasons]
-        record = {**split_record(data.split, source, task), "reasons": reasons}
+        notes = list(getattr(source, "notes", ()))
+        record = {**split_record(data.split, source, task), "notes": notes, "reasons": reasons}
         durable.write_file(run.folder / "data.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         _go(run, choice.config, choice.reasons, data, model, device, journal, again=False)
     return run

@@ -113,7 +113,10 @@ def _geometry(chooser: _Chooser, facts: Facts, variant: Variant) -> None:
         fitted = variant.fit(own, size)
         options = {"patch_size": own.patch_size, **fitted.options}
         patch = options.pop("patch_size")
-        if chooser.pick("model.patch_size", patch, fitted.why) == patch:  # the rest was chosen for this patch
+        if facts.dense and set(fitted.options) == {"patch_size"}:
+            fine = _fine_patch(patch, size)
+            chooser.pick("model.patch_size", fine, f"{size}/{fine} = {size // fine} patches a side: a value per pixel")
+        elif chooser.pick("model.patch_size", patch, fitted.why) == patch:  # the rest was chosen for this patch
             for option, value in options.items():
                 chooser.pick(f"model.options.{option}", value, fitted.why)
     wanted = f"{facts.task} asks all patches by attention"
@@ -131,9 +134,23 @@ def _geometry(chooser: _Chooser, facts: Facts, variant: Variant) -> None:
     chooser.pick("preprocess.std", std, f"normalisation of the {variant.family} family")
 
 
+FINE = 16
+"""Patches a side that a value per pixel needs at least: what patch 16 leaves of 256 pixels."""
+
+
+def _fine_patch(patch: int, size: int) -> int:
+    """The largest patch, no larger than `patch`, that leaves FINE patches a side; 1 pixel where none does."""
+    return next((p for p in range(patch, 0, -1) if size % p == 0 and size // p >= FINE), 1)
+
+
 def _image_size(facts: Facts) -> tuple[int, str]:
     """Pixels a side that the images deserve, and why."""
     native = facts.native_size
+    if facts.dense and native > 96:
+        side = min(256, round(native / 32) * 32)
+        return side, f"the images are about {native} px, and every pixel has a value" + (
+            "; more than 256 cost time" if side < native else ""
+        )
     if 0 < native <= 96:
         return max(8, round(native / 8) * 8), f"the images are about {native} px: no detail is lost"
     if facts.images < 20_000:
@@ -177,11 +194,12 @@ def _regularisation(chooser: _Chooser, facts: Facts, variant: Variant, strong: b
         "erase": (0.25 if long and photos else 0.0, for_photos),
     }
     if facts.dense:
-        alone = "image and target would part, or none be known"
-        picks = dict.fromkeys(picks, (0, alone))
+        mixed = f"{facts.task} has no loss for mixed images"
+        picks = {"randaugment_ops": (0, "image and target would part"), "mixup": (0.0, mixed), "cutmix": (0.0, mixed)}
+        picks["erase"] = (0.0, "what is erased would still have a truth")
         picks["jitter"] = (0.2 if strong and photos else 0.0, "colours may vary, places not" if strong else plain)
     elif facts.task == "regress":
-        picks = dict.fromkeys(picks, (0, "it would change what is measured"))
+        picks = {name: (type(value)(0), "it would change what is measured") for name, (value, _) in picks.items()}
     for name, (value, why) in picks.items():
         chooser.pick(f"augment.{name}", value, why)
     if variant.stochastic_depth:
@@ -198,6 +216,8 @@ def _crops(chooser: _Chooser, facts: Facts, photos: bool) -> None:
     scale, why = (0.35, "photographs") if photos else (0.7, "small or unmirrorable images: gentle crops")
     if facts.task == "regress":
         scale, why = 1.0, "no crops: what is cut off would be counted, or measured against another whole"
+    elif facts.dense:
+        scale, why = (0.5, "each part has its own truth") if photos else (0.7, why)
     elif facts.task == "multilabel":
         scale, why = 0.7, "gentle crops: what a label names may lie anywhere"
     chooser.pick("augment.crop_scale", (scale, 1.0), why)
