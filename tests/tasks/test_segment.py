@@ -96,7 +96,16 @@ def test_what_is_no_mask_is_refused_in_words(tmp_path: Path) -> None:
     Image.fromarray(_mask(0, 1)).save(tmp_path / "mask.jpg")
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
     (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    faults = {"colour.png": "colours", "mask.jpg": "JPEG", "objects.npy": "Python objects", "cut.png": "truncated"}
+    with (tmp_path / "bomb.npy").open("wb") as bomb:  # declares eight terabytes and holds none
+        declared = {"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**6)}
+        np.lib.format.write_array_header_1_0(bomb, declared)
+    faults = {
+        "bomb.npy": "longer or shorter",
+        "colour.png": "colours",
+        "mask.jpg": "JPEG",
+        "objects.npy": "Python objects",
+        "cut.png": "truncated",
+    }
     for name, words in faults.items():
         with pytest.raises(BadImage, match=words):
             task.encode(MapFile(tmp_path / name))

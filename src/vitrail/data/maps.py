@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,20 @@ def is_map_file(path: Path) -> bool:
 
 
 def _numpy(raw: bytes, max_pixels: int) -> Values:
+    """An .npy file, whose header is compared with its length before anything is allocated."""
+    file = io.BytesIO(raw)
     try:
-        return _checked(np.load(io.BytesIO(raw), allow_pickle=False), max_pixels)
-    except BadImage:
-        raise
-    except (ValueError, EOFError, OSError, SyntaxError, MemoryError) as error:  # a header of another kind, an end
-        reason = "holds Python objects" if "pickle" in str(error).lower() else "damaged or cut off"
-        raise BadImage(f"a NumPy file that cannot be used: {reason}") from None
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    except (ValueError, EOFError, OSError, SyntaxError, TypeError):  # a header of another kind, an end
+        raise BadImage("a NumPy file that cannot be used: its header is damaged or cut off") from None
+    if dtype.hasobject:
+        raise BadImage("a NumPy file that holds Python objects, not numbers")
+    if math.prod(shape) * dtype.itemsize != len(raw) - file.tell():
+        raise BadImage("a NumPy file that cannot be used: it is longer or shorter than it says")
+    values = np.frombuffer(raw, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
+    return _checked(values, max_pixels)
 
 
 def _checked(values: Values, max_pixels: int) -> Values:
