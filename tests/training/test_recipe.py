@@ -230,3 +230,28 @@ def test_a_complete_config_of_every_task_chooses_itself_again() -> None:
     for task in ("multilabel", "regress", "segment", "depth"):
         config = _choose(_of(task)).config
         assert choose(_of(task, images=50), variant("vit_tiny"), complete(config)).config == config
+
+
+@pytest.mark.parametrize("task", ["segment", "depth"])
+@pytest.mark.parametrize(
+    ("native", "size", "patch"), [(48, 48, 3), (64, 64, 4), (96, 96, 6), (260, 256, 16), (640, 256, 16)]
+)
+def test_a_value_per_pixel_asks_for_pixels_and_a_fine_grid(task: str, native: int, size: int, patch: int) -> None:
+    model = _choose(_of(task, native_size=native)).config.model
+    assert (model.image_size, model.patch_size) == (size, patch)
+    assert (
+        _choose(_of(task, native_size=native), **{"model.patch_size": size // 8}).config.model.patch_size == size // 8
+    )
+
+
+@pytest.mark.parametrize("name", ["resnet18", "swin_tiny_patch4_window7_224", "pvt_v2_b0"])
+def test_families_of_several_grids_keep_their_own_patch_for_a_value_per_pixel(name: str) -> None:
+    facts = _of("segment", native_size=48)
+    assert (
+        _choose(facts, name).config.model.patch_size
+        == _choose(_of("multilabel", native_size=48), name).config.model.patch_size
+    )
+
+
+def test_crops_are_gentler_where_every_pixel_has_a_value() -> None:
+    assert _choose(_of("depth")).config.augment.crop_scale == (0.5, 1.0)

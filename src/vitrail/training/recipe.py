@@ -113,7 +113,7 @@ def _geometry(chooser: _Chooser, facts: Facts, variant: Variant) -> None:
         fitted = variant.fit(own, size)
         options = {"patch_size": own.patch_size, **fitted.options}
         patch = options.pop("patch_size")
-        if facts.dense and set(fitted.options) == {"patch_size"}:
+        if facts.dense and variant.family in ONE_GRID:
             fine = _fine_patch(patch, size)
             chooser.pick("model.patch_size", fine, f"{size}/{fine} = {size // fine} patches a side: a value per pixel")
         elif chooser.pick("model.patch_size", patch, fitted.why) == patch:  # the rest was chosen for this patch
@@ -134,6 +134,8 @@ def _geometry(chooser: _Chooser, facts: Facts, variant: Variant) -> None:
     chooser.pick("preprocess.std", std, f"normalisation of the {variant.family} family")
 
 
+ONE_GRID = ("vit", "deit")
+"""Families whose tokens stand on one grid, as fine as their patch; the others' first grid is finer."""
 FINE = 16
 """Patches a side that a value per pixel needs at least: what patch 16 leaves of 256 pixels."""
 
