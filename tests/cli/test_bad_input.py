@@ -73,7 +73,7 @@ def test_a_folder_without_images(verb: str, here: Path, capsys: Output) -> None:
 def test_a_file_instead_of_a_folder(verb: str, here: Path, capsys: Output) -> None:
     draw_photos(here / "photos", {"a": 1})
     message = refused([verb, "photos/a/0.png"], 2, capsys)
-    assert "photos/a/0.png is a file: give the folder of images around it, or a table" in message
+    assert "photos/a/0.png is a file: give the folder of images around it, a table (" in message
 
 
 def test_one_class(here: Path, capsys: Output) -> None:
@@ -123,7 +123,7 @@ def test_an_unknown_model(verb: str, photos: Path, capsys: Output) -> None:
         (["--epochs", "0"], "train.epochs: input should be greater than or equal to 1 (got 0)"),
         (["--lr", "nan"], "train.lr: "),
         (["--batch-size", "two"], "--batch-size takes a whole number, not 'two'"),
-        (["--task", "segment"], "--task takes only classify, not 'segment'"),
+        (["--task", "cluster"], "--task takes one of classify, multilabel, regress, segment, depth, not 'cluster'"),
         (["--recipe", "atuo"], "unknown recipe 'atuo': did you mean 'auto'?"),
         (["--config", "absent.yaml"], "cannot read config absent.yaml: no such file or directory"),
         (["--epochs", "2", "train.epochs=3"], "--epochs and train.epochs are the same field: state one"),

@@ -15,9 +15,13 @@ from vitrail.run.finish import write_predictions
 from vitrail.tasks import create_task
 
 
+TASK = create_task("classify", ["cat", "dog"])
+
+
 def _evaluation(logits: Any, keys: tuple[str, ...], failures: tuple[Failure, ...]) -> Evaluation:
-    count = np.arange(len(keys))
-    return Evaluation({}, np.array(logits, np.float32), count, count.astype(np.float32), count, keys, failures)
+    count, outputs = np.arange(len(keys)), np.array(logits, np.float32)
+    answers = tuple(TASK.decode(outputs, keys))
+    return Evaluation({}, outputs, count, count.astype(np.float32), count, keys, failures, answers)
 
 
 def test_every_sample_of_every_split_has_its_row_in_order(tmp_path: Path) -> None:
@@ -28,7 +32,7 @@ def test_every_sample_of_every_split_has_its_row_in_order(tmp_path: Path) -> Non
         "val": _evaluation([[0, 2]], ("dog/c.png",), ()),
         "test": _evaluation([[0, 0.5]], ('cat/"a", b.png',), (Failure("cat/broken.png", "truncated"),)),
     }
-    write_predictions(tmp_path / "p.csv", create_task("classify", ["cat", "dog"]), data, results)
+    write_predictions(tmp_path / "p.csv", TASK, data, results)
     with (tmp_path / "p.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows == [
