@@ -41,7 +41,8 @@ def fold(name: str) -> str:
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     seen = "".join(letter for letter in plain if unicodedata.category(letter) != "Cf")  # zero-width ones
     words = re.sub(r"[\s_\-\u2010-\u2015]+", " ", seen).strip()
-    return re.sub(r"(?<!\d) | (?!\d)", "", words)
+    folded = re.sub(r"(?<!\d) | (?!\d)", "", words)
+    return folded if folded == name else fold(folded)  # what was taken out may have kept accents apart
 
 
 def _twins(survey: Survey, places: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
