@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from vitrail.report.data import EvaluationView, Picture, ReportData
+from vitrail.report.data import Gallery, Panel, Picture, ReportData, Strip
+from vitrail.report.sections.classify import SECTION, ClassifyView
 from vitrail.settings import build
 
 NAMES = (
@@ -19,7 +20,7 @@ NAMES = (
 )  # fmt: skip
 
 
-def made_up_view(labels: int, images: int, skill: float, seed: int) -> EvaluationView:
+def made_up_view(labels: int, images: int, skill: float, seed: int) -> ClassifyView:
     """Classes of unequal size, a model that knows each to a different degree and confuses neighbours."""
     draw = np.random.default_rng(seed)
     weight = draw.uniform(0.4, 2.0, labels)
@@ -33,7 +34,7 @@ def made_up_view(labels: int, images: int, skill: float, seed: int) -> Evaluatio
     loss = -np.log(probabilities[np.arange(images), targets]).mean()
     metrics = {"loss": float(loss), "accuracy": float(right.mean()), "accuracy_top5": 0.934, "f1_macro": 0.641}
     keys = [f"images/{n % labels}/image_{n:04d}.jpg" for n in range(images)]
-    return EvaluationView(metrics | {"auroc": 0.957, "ece": 0.087}, probabilities, targets, keys)
+    return ClassifyView(metrics | {"auroc": 0.957, "ece": 0.087}, probabilities, targets, keys)
 
 
 def made_up_history(epochs: int) -> list[dict[str, Any]]:
@@ -76,7 +77,11 @@ def made_up_run(labels: Sequence[str] = NAMES, images: int = 687, skill: float =
     }
 
     def picture(row: int) -> Picture:
-        return Picture(test.title(row, labels), test.keys[row], made_up_picture(row))
+        return Picture(SECTION.title(labels, test, row), test.keys[row], made_up_picture(row))
+
+    def seen(n: int) -> Strip:
+        panels = [Panel(words, made_up_picture(n, 64, 64)) for words in ("the image", "in training", "when evaluated")]
+        return Strip(labels[n % many], f"image_{n}.jpg", panels)
 
     def overlay(n: int) -> Picture:
         caption = f"rollout: all 12 layers, mean of heads. image_{n}.jpg"
@@ -118,8 +123,11 @@ def made_up_run(labels: Sequence[str] = NAMES, images: int = 687, skill: float =
             "fingerprint": "6f1d3c0a9b", "images": {"train": 1162, "val": 205, "test": 687},
             "classes": list(labels), "counts": counts,
         },
-        "best": [picture(row) for row in test.surest_right(12)],
-        "worst": [picture(row) for row in test.surest_wrong(12)],
+        "galleries": [
+            Gallery(chosen.title, chosen.note, [picture(row) for row in chosen.rows])
+            for chosen in SECTION.chosen(test, 12)
+        ],
+        "seen": Gallery("", "Two of them.", strips=[seen(n) for n in range(2)]),
         "overlays": [overlay(n) for n in range(4)],
         "cost": {
             "parameters": 5_420_000, "gmacs": 0.36, "train_seconds": 284.2, "images_per_s": 81.5,

@@ -16,7 +16,7 @@ from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import TrainingError
 from vitrail.explain.explanation import Explanation
 from vitrail.report import inventory, plots
-from vitrail.report.data import Picture, ReportData
+from vitrail.report.data import Gallery, Key, Panel, Picture, ReportData, Strip
 from vitrail.report.html import write_report
 
 Make = Callable[..., ReportData]
@@ -76,8 +76,8 @@ def test_the_page_is_well_formed_and_has_its_parts_in_order(whole: Path) -> None
     assert made.open == []
     sections = [attributes["id"] for tag, attributes in made.elements if tag == "section"]
     assert sections == [
-        "summary", "training", "confusion", "classes", "calibration", "pictures", "attention", "data", "cost",
-        "choices", "repeat",
+        "summary", "training", "confusion", "classes", "calibration", "pictures", "attention", "seen", "data",
+        "cost", "choices", "repeat",
     ]  # fmt: skip
     anchors = [value[1:] for tag, attributes in made.elements if tag == "a" for value in [attributes["href"]]]
     assert anchors == sections[1:]
@@ -126,8 +126,9 @@ def test_names_cannot_break_out_of_the_page(make_run: Make, tmp_path: Path) -> N
     image = Image.new("RGB", (20, 20))
     data = make_run(
         [NASTY, "猫"], images=60, name=NASTY, warnings=[NASTY], command=NASTY, versions={NASTY: NASTY},
-        cost={NASTY: NASTY}, reasons=[(NASTY, NASTY, NASTY)], best=[Picture(NASTY, NASTY, image)],
-        worst=[Picture(NASTY, NASTY, image)], overlays=[Picture(NASTY, NASTY, image)],
+        cost={NASTY: NASTY}, reasons=[(NASTY, NASTY, NASTY)], overlays=[Picture(NASTY, NASTY, image)],
+        galleries=[Gallery(NASTY, NASTY, [Picture(NASTY, NASTY, image)])], key=Key([("red", NASTY)]),
+        seen=Gallery("", NASTY, strips=[Strip(NASTY, NASTY, [Panel(NASTY, image)])]),
         audit={"found": 1, "bad_files": [{"path": NASTY, "reason": NASTY}], "formats": {NASTY: 1},
                "duplicates": {"groups": 1, "files": [[NASTY, NASTY]]}},
         split={"how": NASTY, "counts": {"train": {NASTY: 3}}},
@@ -142,11 +143,17 @@ def test_names_cannot_break_out_of_the_page(make_run: Make, tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("no_files")
 @pytest.mark.parametrize("left_out", [
-    "history", "best_epoch", "audit", "split", "best", "worst", "overlays", "cost", "reasons", "warnings", "versions",
-    "evaluations",
+    "history", "best_epoch", "audit", "split", "galleries", "seen", "overlays", "cost", "reasons", "warnings",
+    "versions", "evaluations",
 ])  # fmt: skip
 def test_what_is_missing_leaves_its_part_out(left_out: str, make_run: Make, tmp_path: Path) -> None:
-    empty = None if left_out == "best_epoch" else {} if left_out in ("audit", "split", "cost", "evaluations") else ()
+    empty = (
+        None
+        if left_out in ("best_epoch", "seen")
+        else {}
+        if left_out in ("audit", "split", "cost", "evaluations")
+        else ()
+    )
     if left_out == "versions":
         empty = {}
     made = page(make_run(["a", "b", "c"], images=90, **{left_out: empty}), tmp_path)
@@ -161,7 +168,7 @@ def test_nothing_but_a_name_still_makes_a_page(make_run: Make, tmp_path: Path) -
 
 
 def test_a_perfect_model_has_no_mistakes_to_show(make_run: Make, tmp_path: Path) -> None:
-    data = make_run(["a", "b"], images=80, skill=80.0, worst=())
+    data = make_run(["a", "b"], images=80, skill=80.0)
     assert data.evaluations["test"].accuracy == 1
     assert "No mistake at all on the 80 test images." in page(data, tmp_path).text
 
@@ -199,7 +206,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_words(make_run: Make, tmp_pa
 def test_an_explanation_becomes_a_picture_with_its_words() -> None:
     explanation = Explanation(
         np.eye(8, dtype=np.float32), np.zeros((8, 8, 3), np.uint8),
-        Prediction("a.jpg", values={"label": "cat", "confidence": 0.5}), "rollout", "all 3 layers, mean of heads", "",
+        Prediction("a.jpg", answer="cat 50.0%"), "rollout", "all 3 layers, mean of heads", "",
         Preprocessor(size=(8, 8)),
     )  # fmt: skip
     title, caption, image = Picture.explained(explanation)

@@ -10,7 +10,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from vitrail.report import statistics
-from vitrail.report.data import EvaluationView, percent
+from vitrail.report.data import percent
+from vitrail.report.sections.classify import SECTION, ClassifyView
 
 
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -72,9 +73,9 @@ def test_certainty_falls_into_the_last_bin_and_an_edge_into_the_bin_below() -> N
     assert bins.count.tolist() == [0, 0, 1, 0, 1]
 
 
-def view(probabilities: list[list[float]], targets: list[int]) -> EvaluationView:
+def view(probabilities: list[list[float]], targets: list[int]) -> ClassifyView:
     keys = [f"{n}.jpg" for n in range(len(targets))]
-    return EvaluationView({}, np.array(probabilities, np.float32), np.array(targets), keys)
+    return ClassifyView({}, np.array(probabilities, np.float32), np.array(targets), keys)
 
 
 def test_the_surest_answers_are_listed_with_the_classes_taking_turns() -> None:
@@ -82,8 +83,8 @@ def test_the_surest_answers_are_listed_with_the_classes_taking_turns() -> None:
     assert made.surest_right(4) == [0, 3, 1, 2]
     assert made.surest_wrong(4) == [4, 5]
     assert (made.right, made.accuracy, made.majority) == (4, pytest.approx(4 / 6), 0.5)
-    assert made.title(4, ["cat", "dog"]) == "cat 95.0%, but it is dog"
-    assert made.title(3, ["cat", "dog"]) == "dog 60.0%"
+    assert SECTION.title(["cat", "dog"], made, 4) == "cat 95.0%, but it is dog"
+    assert SECTION.title(["cat", "dog"], made, 3) == "dog 60.0%"
 
 
 @pytest.mark.parametrize(

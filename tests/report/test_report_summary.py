@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from vitrail.report import summary
-from vitrail.report.data import EvaluationView, ReportData
+from vitrail.report.data import ReportData
+from vitrail.report.sections.classify import ClassifyView, calibration
 
 Make = Callable[..., ReportData]
 
 
-def scored(right: int, images: int, share: Sequence[float] = (0.5, 0.5), confidence: float = 0.9) -> EvaluationView:
+def scored(right: int, images: int, share: Sequence[float] = (0.5, 0.5), confidence: float = 0.9) -> ClassifyView:
     """`images` images with classes in these shares, `right` of them answered rightly, spread evenly."""
     targets = np.repeat(np.arange(len(share)), np.diff(np.round(np.cumsum([0, *share]) * images)).astype(int))
     said = targets.copy()
@@ -21,7 +22,7 @@ def scored(right: int, images: int, share: Sequence[float] = (0.5, 0.5), confide
     said[wrong] = (said[wrong] + 1) % len(share)
     probabilities = np.full((images, len(share)), (1 - confidence) / (len(share) - 1), np.float32)
     probabilities[np.arange(images), said] = confidence
-    return EvaluationView({}, probabilities, targets, [str(n) for n in range(images)])
+    return ClassifyView({}, probabilities, targets, [str(n) for n in range(images)])
 
 
 def test_the_verdict_names_the_split_the_number_and_the_interval(make_run: Make) -> None:
@@ -90,7 +91,7 @@ def test_training_notes_say_when_more_epochs_would_help_and_when_fewer(make_run:
     ("confidence", "said"), [(0.8, "taken at its word"), (0.99, "too sure"), (0.6, "more often right")]
 )
 def test_calibration_is_put_in_words(confidence: float, said: str) -> None:
-    sentence = summary.calibration(scored(160, 200, confidence=confidence), "test")
+    sentence = calibration(scored(160, 200, confidence=confidence), "test")
     assert said in sentence
     assert sentence.startswith("On the test images")
 

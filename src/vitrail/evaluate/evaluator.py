@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vitrail.contracts import Batch, Engine, Failure, Meter, Prediction, Task
+from vitrail.contracts import Batch, Engine, Failure, Meter, Prediction, Spread, Task
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,12 @@ class Evaluation:
 
 def evaluate(
     engine: Engine, batches: Iterable[Batch], task: Task, progress: Callable[[int], None] | None = None,
-    answers: bool = False,
+    answers: bool = False, spread: Callable[[int], Spread] | None = None,
 ) -> Evaluation:  # fmt: skip
     """Run every batch once and score it. `progress` is told the number of images done.
+
+    answers: keep what was said of each image.  spread: of a source index, how a map goes back to that image's own size;
+    answers of tasks with a value per pixel are then those that `predict` gives.
 
     A sample that cannot be read is left out of the metrics and named in `failures`: it is never replaced.
     """
@@ -56,7 +59,8 @@ def evaluate(
             meter.update(answer, truth)
             named = [key for key, kept in zip(batch.keys, good.tolist(), strict=True) if kept]
             if answers:
-                said += [replace(made, arrays={}) for made in task.decode(answer.numpy(), named)]
+                back = [spread(int(index)) for index in batch.indices[good]] if spread and task.dense else None
+                said += [replace(made, arrays={}) for made in task.decode(answer.numpy(), named, back)]
             outputs.append(np.zeros((len(answer), 0), np.float32) if task.dense else answer.numpy())
             targets.append(np.zeros((len(truth), 0), np.float32) if task.dense else truth.numpy())
             losses.append(task.loss(answer, truth).numpy())

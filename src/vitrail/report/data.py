@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 from PIL import Image
 
-from vitrail.contracts import Floats
 from vitrail.explain.explanation import Explanation
-from vitrail.report import statistics
-from vitrail.report.statistics import ClassScore, Counts, Interval, Reliability
 from vitrail.settings import Config
 
 
@@ -30,115 +25,90 @@ class Picture(NamedTuple):
         return cls(explanation.answer, f"{explanation.caption}. {explanation.source}", explanation.panels())
 
 
+class Panel(NamedTuple):
+    """One of the pictures of a strip, and what it is."""
+
+    words: str
+    image: Image.Image
+
+
+class Strip(NamedTuple):
+    """One sample in several pictures side by side."""
+
+    title: str
+    caption: str
+    panels: Sequence[Panel]
+
+
+class Scale(NamedTuple):
+    """What colours mean. colours: CSS, in order, from `low` to `high`, both in words.  words: what is measured."""
+
+    words: str
+    low: str
+    high: str
+    colours: str
+
+
+class Key(NamedTuple):
+    """How the pictures are coloured. patches: (CSS colour, words) each."""
+
+    patches: Sequence[tuple[str, str]] = ()
+    scales: Sequence[Scale] = ()
+
+
 @dataclass(frozen=True)
-class EvaluationView:
-    """What the model did on one split.
+class Gallery:
+    """Pictures of one kind, of single samples: all plain, or all strips."""
 
-    metrics: name -> value, fractions.  probabilities (n, Y) float32.  targets (n,) int64 class indices.  keys: the n
-    samples' names, in the same order.
-    """
+    title: str
+    note: str = ""
+    pictures: Sequence[Picture] = ()
+    strips: Sequence[Strip] = ()
 
-    metrics: Mapping[str, float]
-    probabilities: Floats
-    targets: Counts
-    keys: Sequence[str]
+
+class View(Protocol):
+    """What the model did on one split; each task's section of the report has its own kind."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Name -> value, as everywhere."""
 
     @property
     def images(self) -> int:
         """n: the images that were scored."""
-        return len(self.targets)
-
-    @cached_property
-    def predicted(self) -> Counts:
-        """(n,) the most probable class of each image."""
-        return np.asarray(self.probabilities.argmax(axis=1), np.int64)
-
-    @cached_property
-    def right(self) -> int:
-        """How many images were given their own class."""
-        return int((self.predicted == self.targets).sum())
-
-    @cached_property
-    def accuracy(self) -> float:
-        """Share of images given their own class; 0 where there are none."""
-        return self.right / self.images if self.images else 0.0
-
-    @cached_property
-    def interval(self) -> Interval:
-        """Wilson's 95 % interval of the accuracy."""
-        return statistics.wilson(self.right, self.images)
-
-    @cached_property
-    def majority(self) -> float:
-        """Accuracy of always answering the most common class of this split."""
-        return float(np.bincount(self.targets).max() / self.images) if self.images else 0.0
-
-    @cached_property
-    def confusion(self) -> Counts:
-        """(Y, Y) counts: row the true class, column the predicted one."""
-        return statistics.confusion(self.targets, self.predicted, self.probabilities.shape[1])
-
-    @cached_property
-    def per_class(self) -> list[ClassScore]:
-        """A score per class, in class order."""
-        return statistics.per_class(self.confusion)
-
-    @cached_property
-    def reliability(self) -> Reliability:
-        """Confidence against truth, in 15 bins."""
-        return statistics.reliability(self.probabilities, self.targets)
-
-    def surest_right(self, count: int) -> list[int]:
-        """Rows answered rightly with the most confidence, the classes taking turns so that one cannot fill the list."""
-        right = np.flatnonzero(self.predicted == self.targets)
-        order = right[np.argsort(-self.probabilities[right, self.predicted[right]], kind="stable")]
-        turn: dict[int, int] = {}
-        rounds = []
-        for row in order.tolist():
-            target = int(self.targets[row])
-            turn[target] = turn.get(target, 0) + 1
-            rounds.append((turn[target], row))
-        return [row for _, row in sorted(rounds, key=lambda pair: pair[0])][:count]
-
-    def surest_wrong(self, count: int) -> list[int]:
-        """Rows answered wrongly with the most confidence: where the model, or the label, deserves a look."""
-        wrong = np.flatnonzero(self.predicted != self.targets)
-        order = np.argsort(-self.probabilities[wrong, self.predicted[wrong]], kind="stable")
-        return [int(row) for row in wrong[order][:count]]
-
-    def title(self, row: int, labels: Sequence[str]) -> str:
-        """What the model said of row `row`, and what is true where that differs."""
-        said, truth = int(self.predicted[row]), int(self.targets[row])
-        answer = f"{labels[said]} {percent(float(self.probabilities[row, said]))}"
-        return answer if said == truth else f"{answer}, but it is {labels[truth]}"
 
 
 @dataclass(frozen=True)
 class ReportData:
     """Everything on the page, as plain values.
 
-    config: the complete one.  labels: class names in order.  reasons: (field, value, why) of each choice.
+    config: the complete one; its task chooses the section.  labels: names of classes, or of numbers and maps, in order.
+    reasons: (field, value, why) of each choice.
     history: rows of results.csv, oldest first (`epoch`, `train/loss`, `val/loss`, `val/METRIC`, `lr`, ...).
-    evaluations: split name -> what the model did there; "test" is the page's subject, "val" where there is no test.
+    evaluations: split name -> what the model did there, the `View` of the task's section; "test" is the page's subject,
+    "val" where there is no test.
     audit: the audit's summary (found, usable, bad, ...).  split: how the split was made, with counts per split.
     cost: parameters, gmacs, train_seconds, images_per_s, peak_memory_mb, ...; unknown keys are shown as they are.
-    best, worst: pictures of the surest right and surest wrong answers.  overlays: explanations drawn on images.
-    unexplained: why there are no explanations, where there are none.
+    galleries: single answers, best and worst.  seen: images as the model sees them.  key, error_key: the colours of
+    targets and answers in both, and of their difference.
+    overlays: explanations drawn on images.  unexplained: why there are none, where there are none.
     best_epoch: whose weights were kept.  command: as typed.  A key that is missing leaves its line out.
     """
 
     name: str
     config: Config
     labels: Sequence[str]
-    evaluations: Mapping[str, EvaluationView]
+    evaluations: Mapping[str, Any]
     reasons: Sequence[tuple[str, Any, str]] = ()
     history: Sequence[Mapping[str, Any]] = ()
     best_epoch: int | None = None
     headline: str = "accuracy"
     audit: Mapping[str, Any] = field(default_factory=dict)
     split: Mapping[str, Any] = field(default_factory=dict)
-    best: Sequence[Picture] = ()
-    worst: Sequence[Picture] = ()
+    galleries: Sequence[Gallery] = ()
+    key: Key = field(default_factory=Key)
+    error_key: Key = field(default_factory=Key)
+    seen: Gallery | None = None
     overlays: Sequence[Picture] = ()
     unexplained: str = ""
     cost: Mapping[str, Any] = field(default_factory=dict)
@@ -158,3 +128,8 @@ def percent(fraction: float) -> str:
     if 99.95 <= value < 100:
         return "99.9%"
     return f"{value:.0f}%" if value in (0, 100) else f"{value:.1f}%"
+
+
+def thousands(count: int) -> str:
+    """A whole number with separators."""
+    return f"{count:,}"

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from vitrail import settings
 from vitrail.explain import page
-from vitrail.report import inventory, plots, summary
-from vitrail.report.data import EvaluationView, ReportData, percent
-from vitrail.report.statistics import ClassScore, confused_pairs
-
-TABLE_CLASSES = 60
-"""Rows of the per-class table; the hardest are shown, all stand in per_class.csv."""
-
-CONFUSED = 10
+from vitrail.report import geometry, inventory, plots, summary
+from vitrail.report.charts import Figures, number
+from vitrail.report.data import ReportData, View, percent, thousands
+from vitrail.report.section import Section
+from vitrail.report.sections import section_of
 
 
 def write_report(folder: Path, data: ReportData) -> Path:
@@ -30,40 +28,42 @@ def write_report(folder: Path, data: ReportData) -> Path:
     return page.write(folder / "report.html", render(environment, data, figures))
 
 
-def render(environment: jinja2.Environment, data: ReportData, figures: plots.Figures) -> str:
+def render(environment: jinja2.Environment, data: ReportData, figures: Figures) -> str:
     """The page as HTML. Every text of the user's is escaped by the template."""
+    section = section_of(data.config.task.name)
     split = data.subject
     view = data.evaluations[split] if split else None
     if view is not None and not view.images:
         view = None
-    classes = sorted(view.per_class, key=_hardest_first) if view else []
+    own = {}
+    if view is not None and split is not None:
+        own = {"hero": section.hero(data, view, split), "part": section.context(data, view, split, figures)}
     scores = sorted((name for name, v in data.evaluations.items() if v.metrics), key=lambda name: name != split)
+    drawn = _inline(section, figures)
+    curves = ["loss", *(curve.name for curve in section.curves), "learning_rate"]
     return environment.get_template("report.html.j2").render(
+        **own,
+        task=data.config.task.name,
+        dense=section.dense,
         name=data.name,
-        subtitle=subtitle(data),
-        contents=_contents(data, view),
+        subtitle=subtitle(data, section),
+        contents=_contents(data, section, view),
         split=split,
         view=view,
-        chance=1 / max(1, len(data.labels)),
         labels=data.labels,
         verdict=summary.verdict(data),
         cautions=summary.cautions(data),
-        scores=_scores(data, scores),
+        scores=_scores(data, section, scores),
         score_splits=scores,
         training=summary.training(data),
-        curves=[plots.to_svg(figures[n], n, words) for n, words in _CURVES.items() if n in figures],
-        matrix=_matrix(view, data.labels) if view and len(data.labels) <= plots.MOST_CLASSES else None,
-        pairs=confused_pairs(view.confusion, CONFUSED if len(data.labels) <= plots.MOST_CLASSES else 3 * CONFUSED)
-        if view
-        else [],
-        class_rows=classes[:TABLE_CLASSES],
-        hidden_classes=len(classes) > TABLE_CLASSES,
-        calibration=summary.calibration(view, split) if view and split else "",
-        reliability=plots.to_svg(figures["reliability"], "reliability", "Confidence against how often it is right")
-        if "reliability" in figures
-        else "",
-        best=data.best,
-        worst=data.worst,
+        curves=[drawn[name] for name in curves if name in drawn],
+        svg=drawn,
+        galleries=data.galleries,
+        colours=data.key,
+        differences=data.error_key,
+        seen=data.seen,
+        evaluated=geometry.evaluated(data.config),
+        trained=geometry.trained(data.config, dense=section.dense),
         overlays=data.overlays,
         unexplained=data.unexplained,
         inventory=inventory.take(data.audit, data.split),
@@ -76,100 +76,62 @@ def render(environment: jinja2.Environment, data: ReportData, figures: plots.Fig
     )
 
 
-_CURVES = {
-    "loss": "Loss on train and val after each epoch",
-    "metrics": "Metrics on val after each epoch",
-    "learning_rate": "Learning rate over the epochs",
-}
+_CURVES = {"loss": "Loss on train and val after each epoch", "learning_rate": "Learning rate over the epochs"}
 
 
-def subtitle(data: ReportData) -> str:
+def _inline(section: Section[Any], figures: Figures) -> Mapping[str, Markup]:
+    """Figures for the page; those too detailed for it, such as a confusion matrix, are tables there."""
+    words = {**_CURVES, **{curve.name: curve.alternative for curve in section.curves}, **section.alternatives}
+    kinds = {name: re.sub(r"_\d+$", "", name) for name in figures}
+    return {name: plots.to_svg(figures[name], name, words[kind]) for name, kind in kinds.items() if kind in words}
+
+
+def subtitle(data: ReportData, section: Section[Any]) -> str:
     """Model, input and data in a line."""
     model = data.config.model
+    patches = f"{model.image_size} px images in patches of {model.patch_size}"
+    windows = f"windows of {model.image_size} px in patches of {model.patch_size}"
     parts = [
         f"{model.name} on {data.config.data.source}",
-        f"{model.image_size} px images in patches of {model.patch_size}",
-        f"{len(data.labels):,} classes",
+        windows if data.config.preprocess.resize == "tile" else patches,
+        section.about(data),
     ]
     trained = inventory.images_in(data.split, "train")
     return " · ".join(parts + ([f"{trained:,} training images"] if trained else []))
 
 
-def _contents(data: ReportData, view: EvaluationView | None) -> list[tuple[str, str]]:
-    there = {
-        "training": ("Training", bool(data.history)),
-        "confusion": ("Confusion", view is not None),
-        "classes": ("Classes", view is not None),
-        "calibration": ("Calibration", view is not None),
-        "pictures": ("Best and worst", bool(data.best or data.worst)),
-        "attention": ("Attention", bool(data.overlays or data.unexplained)),
-        "data": ("Data", bool(inventory.take(data.audit, data.split))),
-        "cost": ("Cost", bool(data.cost)),
-        "choices": ("Choices", bool(data.reasons)),
-        "repeat": ("Repeat", True),
-    }
-    return [(anchor, title) for anchor, (title, shown) in there.items() if shown]
+def _contents(data: ReportData, section: Section[Any], view: View | None) -> list[tuple[str, str]]:
+    there = [
+        ("training", "Training", bool(data.history)),
+        *((anchor, title, view is not None) for anchor, title in section.anchors),
+        ("pictures", "Best and worst", bool(data.galleries)),
+        ("attention", "Attention", bool(data.overlays or data.unexplained)),
+        ("seen", "Input", True),
+        ("data", "Data", bool(inventory.take(data.audit, data.split))),
+        ("cost", "Cost", bool(data.cost)),
+        ("choices", "Choices", bool(data.reasons)),
+        ("repeat", "Repeat", True),
+    ]
+    return [(anchor, title) for anchor, title, shown in there if shown]
 
 
-def _scores(data: ReportData, splits: Sequence[str]) -> list[tuple[str, list[str]]]:
+def _scores(data: ReportData, section: Section[Any], splits: Sequence[str]) -> list[tuple[str, list[str]]]:
     names = dict.fromkeys(name for split in splits for name in data.evaluations[split].metrics)
     rows = []
     for name in names:
-        values = [data.evaluations[split].metrics.get(name) for split in splits]
-        show = percent if name in summary.METRICS else lambda value: f"{value:.4g}"
-        read = [summary.number(value) for value in values]
-        title = summary.METRICS.get(name, name.replace("_", " ").capitalize())
-        rows.append((title, ["–" if value is None else show(value) for value in read]))
+        read = [number(data.evaluations[split].metrics.get(name)) for split in splits]
+        units = [section.unit(data.evaluations[split]) for split in splits]
+        shown = [
+            "–" if value is None else section.shown(name, value, unit) for value, unit in zip(read, units, strict=True)
+        ]
+        rows.append((section.words(name), shown))
     if splits:
         rows.append(("Images", [thousands(data.evaluations[split].images) for split in splits]))
     return rows
 
 
-@dataclass(frozen=True)
-class _Cell:
-    kind: str
-    share: int
-    count: str
-    title: str
-
-
-@dataclass(frozen=True)
-class _Matrix:
-    density: str
-    rows: list[list[_Cell | None]]
-
-
-def _matrix(view: EvaluationView, labels: Sequence[str]) -> _Matrix:
-    """The confusion counts as table cells; None where no image fell. Large matrices show shades without numbers."""
-    many = len(labels)
-    density = "roomy" if many <= 12 else "middling" if many <= 26 else "many dense"
-    rows: list[list[_Cell | None]] = []
-    for true, counts in enumerate(view.confusion.tolist()):
-        total = max(1, sum(counts))
-        row: list[_Cell | None] = []
-        for said, count in enumerate(counts):
-            if not count:
-                row.append(None)
-                continue
-            share = round(100 * count / total)
-            kind = ("r" if true == said else "w") + (" deep" if share > 55 else "")
-            title = f"{labels[true]}: {count} of {total} said {labels[said]}"
-            row.append(_Cell(kind, max(6, share), "" if many > 26 else str(count), title))
-        rows.append(row)
-    return _Matrix(density, rows)
-
-
-def _hardest_first(score: ClassScore) -> tuple[bool, float, int]:
-    return score.images == 0, score.f1, score.index
-
-
 def _share(fraction: float | None) -> str:
     return "–" if fraction is None else percent(fraction)
-
-
-def thousands(count: int) -> str:
-    """A whole number with separators."""
-    return f"{count:,}"
 
 
 def _value(value: Any) -> str:

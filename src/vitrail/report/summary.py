@@ -2,79 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from vitrail.report.data import EvaluationView, ReportData, percent
-
-FEW = 100
-"""Fewer scored images than this leave an interval too wide to compare two models by."""
-
-
-METRICS = {
-    "accuracy": "Accuracy",
-    "accuracy_top5": "Top-5 accuracy",
-    "f1_macro": "Macro F1",
-    "auroc": "AUROC",
-    "ece": "Calibration error",
-}
-"""Metrics that are fractions -> their names in words."""
-
-
-def number(value: Any) -> float | None:
-    """A value of results.csv as a finite float; None for an empty cell, text or NaN."""
-    try:
-        read = float(value)
-    except (TypeError, ValueError):
-        return None
-    return read if math.isfinite(read) else None
+from vitrail.report.charts import number
+from vitrail.report.data import ReportData, percent
+from vitrail.report.section import FEW
+from vitrail.report.sections import section_of
 
 
 def verdict(data: ReportData) -> list[str]:
-    """The result in a few sentences: how often right, how sure that is, and what it is worth beside guessing."""
+    """The result in a few sentences: how good, how sure that is, and what it is worth beside knowing nothing."""
     split = data.subject
     if split is None or not data.evaluations[split].images:
         return ["No split was scored, so this page cannot say how good the model is."]
-    view, labels = data.evaluations[split], data.labels
-    low, high = percent(view.interval.low), percent(view.interval.high)
-    seen = "which it had never seen" if split == "test" else "by which its best epoch was chosen"
-    return [
-        f"Of the {view.images:,} {split} images, {seen}, the model puts {percent(view.accuracy)} in the right class. "
-        f"Another draw of as many images would most likely give between {low} and {high} (95% interval).",
-        _beside_guessing(view, split, labels),
-        *_weakest(view, labels, split),
-    ]
-
-
-def _beside_guessing(view: EvaluationView, split: str, labels: Sequence[str]) -> str:
-    chance = 1 / len(labels)
-    if view.majority > 1.05 * chance:
-        other = f"Always answering the most common class would be right for {percent(view.majority)} of the {split} "
-        other += f"images, guessing at random for {percent(chance)}"
-    else:
-        other = f"Guessing at random would be right for {percent(chance)} of the {split} images"
-    floor = max(view.majority, chance)
-    if view.interval.high < floor:
-        return f"{other}. This model does worse than the better of these."
-    if view.interval.low <= floor:
-        return f"{other}: this result cannot be told from that, so the model has learned nothing to rely on yet."
-    if view.accuracy >= 2 * floor:
-        times = view.accuracy / floor
-        return f"{other}: the model is right {times:.{0 if times >= 20 else 1}f} times as often."
-    return f"{other}: the model is better than that, beyond what chance in drawing the images explains."
-
-
-def _weakest(view: EvaluationView, labels: Sequence[str], split: str) -> list[str]:
-    scored = [score for score in view.per_class if score.images >= 5 and score.recall is not None]
-    if len(scored) < 3:
-        return []
-    worst = min(scored, key=lambda score: (score.recall or 0.0, score.index))
-    if worst.recall is None or worst.recall > view.accuracy - 0.05:
-        return []
-    said = f", most often taken for “{labels[worst.mistaken]}”" if worst.mistaken is not None else ""
-    found = f"{round(worst.recall * worst.images)} of {worst.images}"
-    return [f"The hardest class is “{labels[worst.index]}”: {found} {split} images found{said}."]
+    return section_of(data.config.task.name).verdict(data, data.evaluations[split], split)
 
 
 def cautions(data: ReportData) -> list[str]:
@@ -101,11 +43,8 @@ def cautions(data: ReportData) -> list[str]:
         )
     if 0 < view.images < FEW:
         notes.append(f"Only {view.images} {split} images: small differences between models cannot be told apart.")
-    absent = [data.labels[score.index] for score in view.per_class if score.images == 0]
-    if absent and view.images:
-        shown = ", ".join(f"“{label}”" for label in absent[:5])
-        shown += f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
-        notes.append(f"No {split} image of {len(absent):,} of the {len(data.labels):,} classes: {shown}.")
+    if view.images:
+        notes += section_of(data.config.task.name).cautions(data, view, split)
     return notes
 
 
@@ -118,10 +57,11 @@ def training(data: ReportData) -> list[str]:
     epochs = [row for row in data.history if number(row.get("epoch")) is not None]
     if len(epochs) < 2:
         return []
+    section = section_of(data.config.task.name)
     last = int(float(epochs[-1]["epoch"]))
     notes = []
     if data.best_epoch is not None:
-        first, best = int(float(epochs[0]["epoch"])), data.headline.replace("_", " ")
+        first, best = int(float(epochs[0]["epoch"])), _inside(section.words(data.headline))
         notes.append(f"The weights of epoch {data.best_epoch} (of {first} to {last}) were kept: best val {best}.")
         if data.best_epoch == last:
             notes.append("The best epoch is the last: more epochs would probably help.")
@@ -129,30 +69,21 @@ def training(data: ReportData) -> list[str]:
     if len(losses) >= 4:
         lowest, at = min(losses, key=lambda pair: pair[0])
         final = losses[-1][0]
-        if final > 1.1 * lowest:
+        if final > 1.1 * lowest > 0:
             notes.append(
                 f"The val loss was lowest after epoch {int(float(at['epoch']))} and rose by "
                 f"{percent(final / lowest - 1)} since: the model has begun to learn the training images by heart."
             )
     notes.append(
-        "The training loss is taken on augmented images and may include label smoothing, so it can stand above the "
-        "val loss; the two are compared by their course, not by their height."
+        f"The training loss is taken on augmented images and {section.loss_note}, so it can stand above the val loss; "
+        "the two are compared by their course, not by their height."
     )
     return notes
 
 
-def calibration(view: EvaluationView, split: str) -> str:
-    """Whether the model's confidence can be taken at its word."""
-    sure = float(view.probabilities.max(axis=1).mean()) if view.images else 0.0
-    gap = sure - view.accuracy
-    means = f"On the {split} images it claims {percent(sure)} on average and is right in {percent(view.accuracy)}"
-    if abs(gap) < 0.02 and view.reliability.ece < 0.05:
-        return f"{means}: its confidence can be taken at its word (calibration error {percent(view.reliability.ece)})."
-    if abs(gap) < 0.02:
-        verdict = "right on the whole, but not at every level"
-    else:
-        verdict = "it is too sure of itself" if gap > 0 else "it is more often right than it claims"
-    return f"{means}: {verdict} (expected calibration error {percent(view.reliability.ece)})."
+def _inside(name: str) -> str:
+    """A metric's name inside a sentence: "accuracy", "mean IoU", but "AUROC"."""
+    return name if name[1:2].isupper() else name[:1].lower() + name[1:]
 
 
 def cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, str]]:

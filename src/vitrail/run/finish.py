@@ -5,29 +5,29 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
+from typing import Any
 
 from vitrail import durable
 from vitrail.artifact import Artifact
-from vitrail.contracts import Engine, Prediction, Task
+from vitrail.contracts import Engine, Prediction, Spread, Task
 from vitrail.cost.count import gmacs, parameters
 from vitrail.data.findings.record import record_before_training
 from vitrail.data.loader import EvalLoader
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.split import split_record
-from vitrail.errors import BadImage, UsageError
 from vitrail.evaluate.evaluator import Evaluation, evaluate
-from vitrail.explain.explainer import explain
-from vitrail.explain.explanation import Explanation
+from vitrail.explain.explainer import output_names
 from vitrail.explain.gallery import write_gallery
 from vitrail.predict.rows import table_file
-from vitrail.report.data import EvaluationView, Picture, ReportData
+from vitrail.report.data import Picture, ReportData
 from vitrail.report.html import write_report
+from vitrail.report.section import DenseSection, Section
+from vitrail.report.sections import section_of
+from vitrail.run import pictures
 from vitrail.run.folder import Run, versions
 from vitrail.run.prepare import Data
 from vitrail.runtime.torch_engine import make_engine
@@ -38,9 +38,6 @@ from vitrail.training.memory import peak_memory_mb
 from vitrail.training.recipe import Reason
 
 BATCH = 64
-SHOWN = 12
-"""Pictures in each row of the report."""
-EXPLAINED = 8
 
 
 def finish(
@@ -56,12 +53,31 @@ def finish(
             results[split] = evaluate_split(engine, artifact.task, artifact.preprocessor, config, data, split)
             run.metrics[split] = results[split].metrics
     write_predictions(run.folder / "predictions.csv", artifact.task, data, results)
-    overlays, unexplained = _explain(artifact, data, results, journal)
+    overlays, unexplained = pictures.explanations(artifact, data, results, journal)
     if overlays:
         write_gallery(run.folder, overlays)
     run.warnings = journal.warnings
-    report = _report_data(run, config, reasons, data, progress, device, artifact, results, overlays, unexplained)
-    _write_per_class(run.folder / "per_class.csv", report)
+    section = section_of(artifact.task.name)
+    shown = _shown(section, artifact, engine, config, data, results)
+    report = ReportData(
+        name=run.folder.name,
+        config=config,
+        labels=output_names(artifact.task),
+        reasons=[(r.field, r.value, r.why) for r in reasons],
+        history=progress.history,
+        best_epoch=progress.best_epoch or None,
+        headline=artifact.task.headline,
+        audit=record_before_training(data.audit, data.source, data.split),
+        split=split_record(data.split, data.source, artifact.task.name),
+        overlays=[Picture.explained(e) for e in overlays],
+        unexplained=unexplained,
+        cost=_cost(run, artifact, progress, device),
+        warnings=run.warnings,
+        command=" ".join(run.record.get("command", [])),
+        versions=versions(),
+        **shown,
+    )
+    _write_per_class(run.folder / "per_class.csv", section, report)
     write_report(run.folder, report)
     run.mark(
         "finished",
@@ -74,8 +90,8 @@ def finish(
     names = ("report.html", "explain.html", "predictions.csv", "per_class.csv", "results.csv", "model/best")
     run.outputs = [run.folder / name for name in names if (run.folder / name).exists()]
     for split, result in results.items():
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
-        journal.say(f"{split}: {shown}  ({len(result.keys)} images)")
+        told = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
+        journal.say(f"{split}: {told}  ({len(result.keys)} images)")
     journal.say(f"best epoch {progress.best_epoch}, trained in {duration(progress.seconds)}")
 
 
@@ -85,16 +101,23 @@ def evaluate_split(
     """Score one split of the run's data, and keep what was said of each image."""
     indices = data.indices(split)
     loader = EvalLoader(data.source, indices, task, preprocessor, BATCH, config.data.workers)
-    return evaluate(engine, loader, task, answers=True)
+    return evaluate(engine, loader, task, answers=True, spread=_spreads(preprocessor, data))
+
+
+def _spreads(preprocessor: Preprocessor, data: Data) -> Callable[[int], Spread]:
+    """How a map goes back to the image of a source index: by the size that the audit found."""
+    sizes = dict(zip(data.audit.usable, data.audit.sizes, strict=True))
+
+    def spread(index: int) -> Spread:
+        width, height = sizes[index]
+        return partial(preprocessor.to_image, size=(height, width))
+
+    return spread
 
 
 def write_predictions(path: Path, task: Task, data: Data, results: Mapping[str, Evaluation]) -> None:
-    """predictions.csv as `predict` writes it, and the truth and the split: a row per sample of each split, in its order.
-
-    The truth stands after what was said of it, but numbers stand before it: TARGET, TARGET_pred.
-    """
-    columns = [*task.columns, *task.truths] if task.truths == ("target",) else [*task.truths, *task.columns]
-    with table_file(path, [*columns, "split"]) as write:
+    """predictions.csv as `predict` writes it, with the truth and the split: a row per sample of each, in its order."""
+    with table_file(path, columns(task)) as write:
         for split, result in results.items():
             said = {answer.source: answer for answer in result.answers}
             failed = {failure.key: failure.reason for failure in result.failures}
@@ -104,108 +127,55 @@ def write_predictions(path: Path, task: Task, data: Data, results: Mapping[str, 
                 write(replace(answer, values={**answer.values, **task.truth(item.target), "split": split}))
 
 
-def _write_per_class(path: Path, report: ReportData) -> None:
+def columns(task: Task) -> list[str]:
+    """A task's columns in predictions.csv: each true number before what was said of it, true labels after all."""
+    paired = [name for name in task.truths if f"{name}_pred" in task.columns]
+    rest = [name for name in task.truths if name not in paired]
+    first = [c for name in paired for c in (name, f"{name}_pred", f"{name}_std") if c == name or c in task.columns]
+    return [*first, *(column for column in task.columns if column not in first), *rest, "split"]
+
+
+def _write_per_class(path: Path, section: Section[Any], report: ReportData) -> None:
+    """A row per class, label, number or map of each split; what is not defined is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["split", "class", "images", "precision", "recall", "f1"])
+    writer.writerow(["split", *section.columns])
     for split, view in report.evaluations.items():
-        for label, score in zip(report.labels, view.per_class, strict=True):
-            values = [score.precision, score.recall, score.f1]
-            writer.writerow([split, label, score.images, *("" if v is None else f"{v:.6f}" for v in values)])
+        for row in section.rows(report, view):
+            writer.writerow([split, *(_cell(value) for value in row)])
     durable.write_file(path, text.getvalue())
 
 
-def _view(task: Task, result: Evaluation) -> EvaluationView:
-    decoded = task.decode(result.outputs, result.keys)
-    probabilities = np.stack([p.arrays["probabilities"] for p in decoded]) if decoded else result.outputs
-    return EvaluationView(result.metrics, probabilities, result.targets, result.keys)
+def _cell(value: Any) -> Any:
+    return "" if value is None else f"{value:.6f}" if isinstance(value, float) else value
 
 
-def _explain(
-    artifact: Artifact, data: Data, results: Mapping[str, Evaluation], journal: Journal
-) -> tuple[list[Explanation], str]:
-    """Explanations of a few held-out images, the first of each class in turn, and why there are none if there are."""
-    split = "test" if "test" in results else "val"
-    if split not in results:
-        return [], ""
-    seen: dict[str, int] = {}
-    order = []
-    for index in data.indices(split):
-        target = str(data.source.items[index].target)
-        seen[target] = seen.get(target, 0) + 1
-        order.append((seen[target], index))
-    made = []
-    for _, index in sorted(order)[:EXPLAINED]:
-        item = data.source.items[index]
-        try:
-            pixels = data.source.read(index, artifact.preprocessor.channels)
-            made.append(explain(artifact, pixels, item.key))
-        except BadImage as error:
-            journal.warn(f"not explained: {item.key}: {error.reason}")
-        except UsageError as error:  # a model with no attention: one line, not one an image
-            journal.say(f"no explanations: {error}")
-            return [], str(error)
-    return made, ""
+def _shown(
+    section: Section[Any], artifact: Artifact, engine: Engine, config: Config, data: Data,
+    results: Mapping[str, Evaluation],
+) -> dict[str, Any]:  # fmt: skip
+    """The parts of the report that the task's section makes of the evaluations."""
+    task = artifact.task
+    views = {split: section.view(task, result) for split, result in results.items()}
+    subject = next((split for split in ("test", "val") if split in views and views[split].images), None)
+    made: dict[str, Any] = {"evaluations": views}
+    if subject is not None:
+        view, labels = views[subject], output_names(task)
+        made["galleries"] = pictures.galleries(section, artifact, engine, data, results[subject], view, labels)
+        made["seen"] = pictures.as_seen(section, artifact, config, data, view)
+        if isinstance(section, DenseSection):
+            made |= {"key": section.key(task, view), "error_key": section.error_key(task, view)}
+    return made
 
 
-def _report_data(
-    run: Run, config: Config, reasons: Sequence[Reason], data: Data, progress: Progress, device: str,
-    artifact: Artifact, results: Mapping[str, Evaluation], overlays: Sequence[Explanation], unexplained: str,
-) -> ReportData:  # fmt: skip
-    views = {split: _view(artifact.task, result) for split, result in results.items()}
-    labels = [str(label) for label in artifact.task.state()["labels"]]
-    subject = "test" if "test" in views else "val"
-    best = worst = []
-    if subject in views:
-        view, where = views[subject], dict(zip(results[subject].keys, results[subject].indices.tolist(), strict=True))
-        best = _pictures(view, view.surest_right(SHOWN), labels, data, where)
-        worst = _pictures(view, view.surest_wrong(SHOWN), labels, data, where)
-    record = run.record
-    size = artifact.preprocessor.size
-    cost = {
+def _cost(run: Run, artifact: Artifact, progress: Progress, device: str) -> dict[str, Any]:
+    started = time.mktime(time.strptime(run.record["started"][:19], "%Y-%m-%dT%H:%M:%S"))
+    return {
         "parameters": parameters(artifact.model),
-        "gmacs": gmacs(artifact.model, size, artifact.preprocessor.channels),
+        "gmacs": gmacs(artifact.model, artifact.preprocessor.size, artifact.preprocessor.channels),
         "train_seconds": progress.seconds,
         "images_per_s": progress.history[-1]["images_per_s"] if progress.history else None,
         "peak_memory_mb": peak_memory_mb(device),
         "device": device,
-        "seconds_to_report": time.time() - _epoch(record["started"]),
+        "seconds_to_report": time.time() - started,
     }
-    return ReportData(
-        name=run.folder.name,
-        config=config,
-        labels=labels,
-        evaluations=views,
-        reasons=[(r.field, r.value, r.why) for r in reasons],
-        history=progress.history,
-        best_epoch=progress.best_epoch or None,
-        headline=artifact.task.headline,
-        audit=record_before_training(data.audit, data.source, data.split),
-        split=split_record(data.split, data.source, config.task.name),
-        best=best,
-        worst=worst,
-        overlays=[Picture.explained(e) for e in overlays],
-        unexplained=unexplained,
-        cost=cost,
-        warnings=run.warnings,
-        command=" ".join(record.get("command", [])),
-        versions=versions(),
-    )
-
-
-def _epoch(stamp: str) -> float:
-    return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S"))
-
-
-def _pictures(
-    view: EvaluationView, rows: Sequence[int], labels: Sequence[str], data: Data, where: Mapping[str, int]
-) -> list[Picture]:
-    made = []
-    for row in rows:
-        key = view.keys[row]
-        try:
-            pixels = data.source.read(where[key], 3)
-        except BadImage:
-            continue  # it was readable when it was scored; the report is not worth failing for
-        made.append(Picture(view.title(row, labels), key, Image.fromarray(pixels)))
-    return made

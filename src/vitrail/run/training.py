@@ -27,6 +27,7 @@ from vitrail.data.sources import open_source
 from vitrail.data.split import split_record
 from vitrail.errors import DataError, Interrupted, TrainingError, UsageError, VitrailError
 from vitrail.layers.recompute import recompute
+from vitrail.report import geometry
 from vitrail.run import finish
 from vitrail.run.folder import Run, create, refuse_place
 from vitrail.run.prepare import (
@@ -117,6 +118,7 @@ def start(
     choice = choose_settings(stated, data, device)
     choice = replace(choice, reasons=(*inferred, *choice.reasons))
     show(choice, journal)
+    journal.say(geometry.evaluated(choice.config))
     model = _model(choice.config, make_task(choice.config, data), backbone)
     run = create(name or source.name, out, command, choice.config)
     journal.attach(run.folder)

@@ -41,7 +41,6 @@ class Depth:
     """
 
     name: str = "depth"
-    headline: str = "mae"
     maximise: bool = False
     truths: tuple[str, ...] = ()
     dense: bool = True
@@ -58,6 +57,8 @@ class Depth:
         self.loss_name, self.decoder = loss, decoder
         self.logarithmic = loss == "silog"
         self.outputs = len(self.names)
+        self.headline = "mae" if self.outputs == 1 else "loss"
+        """Errors in different units have no mean: several maps are weighed by the standardised loss."""
         self.usual = tuple(math.exp(min(m, 80.0)) for m in self.mean) if self.logarithmic else self.mean
         """What is always answered by one who never looks: the training pixels' mean, of each map, in units."""
         assert self.outputs == len(self.units) == len(self.mean) == len(self.std) >= 1
@@ -123,7 +124,10 @@ class Depth:
         return (second - VARIANCE_FOCUS * first.square()).clamp(min=1e-12).sqrt()
 
     def meter(self) -> Meter:
-        """mae and rmse in units, r2 over known pixels; abs_rel, delta1 to delta3 where truths are positive."""
+        """mae and rmse in units, r2 over known pixels; abs_rel, delta1 to delta3 where truths are positive.
+
+        Several maps: r2 is the mean over them, and each has its own mae/NAME and rmse/NAME.
+        """
         return DepthMeter(self)
 
     def tuned(self, outputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> Task:
@@ -288,15 +292,23 @@ class DepthMeter:
     def compute(self) -> dict[str, float]:
         if not self.images:
             return {}
-        sums = np.sum(self.images, axis=(0, 1))
-        count, absolute, squared, total, squares = sums[:5].tolist()
-        positive, relative, *right = self.ratios.tolist()
+        values: dict[str, float] = {}
+        fits, known = [], 0.0
+        for name, sums in zip(self.task.names, np.sum(self.images, axis=0), strict=True):
+            count, absolute, squared, total, squares = sums[:5].tolist()
+            known += count
+            if not count:
+                continue
+            of = f"/{name}" if self.task.outputs > 1 else ""
+            values |= {f"mae{of}": absolute / count, f"rmse{of}": math.sqrt(squared / count)}
+            spread = squares - total**2 / count
+            if spread > 1e-12 * max(1.0, squares):
+                fits.append(1 - squared / spread)
+        if fits:
+            values["r2"] = sum(fits) / len(fits)
+        count, (positive, relative, *right) = known, self.ratios.tolist()
         if not count:
             return {}
-        values = {"mae": absolute / count, "rmse": math.sqrt(squared / count)}
-        spread = squares - total**2 / count
-        if spread > 1e-12 * max(1.0, squares):
-            values["r2"] = 1 - squared / spread
         if positive == count:
             values["abs_rel"] = relative / count
             values |= {f"delta{k}": hits / count for k, hits in enumerate(right, start=1)}

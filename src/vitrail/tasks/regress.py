@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 LOSSES = ("l1", "huber", "mse", "nll")
 COVERAGE = 0.9
 """Share of true values that the stated interval should hold, with loss=nll."""
-_Z = 1.6448536269514722
-"""Half a 90 % interval of a normal distribution, in standard deviations."""
+HALF_WIDTH = 1.6448536269514722
+"""Of that interval, in standard deviations of a normal distribution."""
 _LOG_VARIANCE = (-10.0, 10.0)
 """Of standardised targets; beyond it a step could make the loss overflow."""
 _UNIT = re.compile(r"^(?P<name>.*?\S)\s*[\[(](?P<unit>[^\[\]()]+)[\])]\s*$")
@@ -259,7 +259,7 @@ class _Meter:
         values = {"mae": maes[0], "rmse": rmses[0]} if len(maes) == 1 else {}
         values |= {name: sum(each) / len(each) for name, each in (("r2", r2s), ("pearson", pearsons)) if each}
         if self.task.uncertain:
-            inside = np.abs(answers - truth) <= _Z * self.task.deviations(outputs)
+            inside = np.abs(answers - truth) <= HALF_WIDTH * self.task.deviations(outputs)
             values["coverage90"] = float(inside.mean())
         if len(maes) > 1:
             for name, mae, rmse in zip(self.task.names, maes, rmses, strict=True):
