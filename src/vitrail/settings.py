@@ -99,6 +99,7 @@ class TaskConfig(Strict):
     """The target and its loss."""
 
     name: str = "classify"
+    """What a run is not told it infers from its targets, and says so."""
     loss: str = "auto"
     """One of the task's own losses; auto is its first choice."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

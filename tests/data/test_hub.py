@@ -15,7 +15,7 @@ import pytest
 from small_sets import data_config, write_image
 
 from vitrail.contracts import FileSource
-from vitrail.data.sources import TableSource, open_source
+from vitrail.data.sources import FolderSource, TableSource, open_source
 from vitrail.errors import DataError, UsageError
 
 FEATURES = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
@@ -82,6 +82,12 @@ def test_a_folder_of_parquet_files_is_a_set(tmp_path: Path) -> None:
     assert source.content(9) == (tmp_path / "made" / "9.png").read_bytes()
 
 
+def test_a_table_beside_class_folders_is_no_set(tmp_path: Path) -> None:
+    write_image(tmp_path / "set" / "cat" / "a.png")
+    parquet.write_table(table(tmp_path), tmp_path / "set" / "meta.parquet")
+    assert isinstance(open_source(data_config(tmp_path / "set")), FolderSource)
+
+
 def test_a_damaged_set_is_named(tmp_path: Path) -> None:
     save(tmp_path / "set", table(tmp_path))
     file = tmp_path / "set" / "data-00001-of-00002.arrow"
@@ -108,10 +114,11 @@ def test_a_state_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
 
 
 def test_files_with_other_columns_are_refused(tmp_path: Path) -> None:
-    parquet.write_table(table(tmp_path), tmp_path / "train-0.parquet")
-    parquet.write_table(table(tmp_path).rename_columns(["image", "kind"]), tmp_path / "train-1.parquet")
+    (tmp_path / "set").mkdir()
+    parquet.write_table(table(tmp_path), tmp_path / "set" / "train-0.parquet")
+    parquet.write_table(table(tmp_path).rename_columns(["image", "kind"]), tmp_path / "set" / "train-1.parquet")
     with pytest.raises(DataError, match=r"train-1.parquet has the columns image, kind, unlike train-0.parquet"):
-        opened(tmp_path)
+        opened(tmp_path / "set")
 
 
 # ----------------------------------------------------------------------------------------------------- names on the hub
@@ -154,6 +161,7 @@ def test_a_set_on_the_hub_is_loaded_by_its_name(library: list[Any], tmp_path: Pa
     assert [(item.target, item.split) for item in source.items][:5] == [
         ("cat", "train"), ("dog", "train"), ("cat", "train"), ("dog", "train"), ("cat", "test")
     ]  # fmt: skip
+    assert source.location == "hf:someone/pets:small"
     assert source.content(6) == (tmp_path / "made" / "6.png").read_bytes()
 
 

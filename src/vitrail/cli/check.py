@@ -289,8 +289,9 @@ CHECK = Verb(
     options=CheckOptions,
     operands=Operands("DATA", 1, 1),
     meanings={
-        "DATA": "a folder with a folder per class, with or without train/, val/, test/ above; a table (.csv, .parquet, "
-        ".jsonl); or 'digits' or 'shapes'"
+        "DATA": "a folder with a folder per class, or of images/ beside masks/, with or without train/, val/, test/; a "
+        "table (.csv, .parquet, .jsonl); annotations of COCO (.json) or Pascal VOC; a set saved by Hugging Face's "
+        "datasets, or hf:NAME; or 'digits' or 'shapes'"
     },
     function=check,
     examples=["vitrail check PHOTOS", "vitrail check PHOTOS --out found", "vitrail check table.csv --json"],

@@ -106,7 +106,7 @@ def statements(call: Call[TrainOptions]) -> Stated:
         here["data.source"] = call.operands[0]
     stated |= call.stated | here
     if "data.source" not in stated:
-        raise UsageError("DATA is missing: a folder of images, a table, or one of 'digits' and 'shapes'")
+        raise UsageError("DATA is missing: a folder of images, a table, annotations, or one of 'digits' and 'shapes'")
     build(stated)  # a value that its field refuses is said now, before any image is read
     return stated
 
@@ -118,8 +118,9 @@ TRAIN = Verb(
     options=TrainOptions,
     operands=Operands("DATA", 0, 1),
     meanings={
-        "DATA": "a folder with a folder per class, with or without train/, val/, test/ above; a table (.csv, .parquet, "
-        ".jsonl); or 'digits' or 'shapes'"
+        "DATA": "a folder with a folder per class, or of images/ beside masks/, with or without train/, val/, test/; a "
+        "table (.csv, .parquet, .jsonl); annotations of COCO (.json) or Pascal VOC; a set saved by Hugging Face's "
+        "datasets, or hf:NAME; or 'digits' or 'shapes'"
     },
     function=train,
     config=True,
@@ -128,6 +129,7 @@ TRAIN = Verb(
     examples=[
         "vitrail train PHOTOS",
         "vitrail train PHOTOS --model vit_small --epochs 30",
+        "vitrail train cells.csv --target count,area --group patient",
         "vitrail train digits epochs=10 augment.mixup=0.2",
         "vitrail train --resume runs/train/PHOTOS",
         "vitrail train --config runs/train/PHOTOS/args.yaml",

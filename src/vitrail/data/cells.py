@@ -199,7 +199,7 @@ def _files(table: Table, name: str, task: str) -> Meaning:
         if "://" in cell:
             raise table.fault(place, f"column '{name}' holds {cell}: masks and maps are read from files, not from URLs")
         targets.append(MapFile(folder / cell.strip()))
-    return Meaning(targets, task, (name,) if task == "depth" else ())
+    return Meaning(targets, task)
 
 
 # -------------------------------------------------------------------------------------------------------- what is there

@@ -24,16 +24,16 @@ Record = Mapping[str, Any]
 
 
 def find_coco(folder: Path) -> list[Path]:
-    """The COCO files of a folder: annotations/instances_*.json, or a *.coco.json or annotations.json in each split.
+    """The COCO files of a folder: annotations/instances_*.json, or a *.coco.json at the top or in each split.
 
     [] where it has none. Of annotations/, captions and keypoints are passed over.
     """
     found = sorted((folder / "annotations").glob("instances*.json"))
     if not found:
-        names = ("_annotations.coco.json", "annotations.json", "*.coco.json", "*_coco.json", "coco.json")
+        names = ("*.coco.json", "*_coco.json", "coco.json")
         places = [folder, *sorted(path for path in folder.glob("*") if path.name.casefold() in SPLIT_WORDS)]
         found = sorted({path for place in places for name in names for path in place.glob(name)})
-    return [path for path in found if path.is_file()]
+    return [path for path in found if path.is_file() and not path.name.startswith(".")]
 
 
 def open_coco(paths: Sequence[Path], config: DataConfig, task: str | None = None) -> AnnotatedSource:

@@ -37,7 +37,10 @@ def find_shards(folder: Path) -> list[Shard]:
         return [shard for name in names for shard in _saved(folder / str(name), _split(str(name), folder))]
     if (folder / STATE).is_file():
         return _saved(folder, None)
-    files = sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
+    inside = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    if set(inside) - {"data"}:  # a table beside folders of images is no set
+        return []
+    files = sorted(path for pattern in ("*.parquet", "data/*.parquet") for path in folder.glob(pattern))
     splits = [SPLIT_WORDS.get(path.name.partition("-")[0].partition(".")[0].casefold()) for path in files]
     if any(splits) and not all(splits):
         raise DataError(f"{files[splits.index(None)]} is in no split, other files of {folder} are: train-..., test-...")
@@ -84,7 +87,9 @@ def open_hub(name: str, config: DataConfig, task: str | None = None) -> TableSou
     whole = _joined(tables, [Path(known)] * len(tables))
     columns = arrow_columns(Path(known), whole, partial(_of_table, whole))
     splits = [split for (split, _), table in zip(sets, tables, strict=True) for _ in range(table.num_rows)]
-    return _open(Path(known), columns, splits, whole.num_rows, config, task)
+    source = _open(Path(known), columns, splits, whole.num_rows, config, task)
+    source.location = name
+    return source
 
 
 def _open(

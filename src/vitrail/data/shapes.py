@@ -90,7 +90,10 @@ class Scene:
 
 @lru_cache(maxsize=10_000)
 def scene(seed: int, index: int) -> Scene:
-    """What image `index` shows, which is asked for again and again. The shape of the main object goes round the classes; the rest is drawn."""
+    """What image `index` shows. The shape of the main object goes round the classes; the rest is drawn.
+
+    Scenes are kept: a source's targets are asked for again and again.
+    """
     rng = generator("shapes", seed, index)
     area = float(rng.uniform(*MAIN_AREA))
     kinds = [CLASSES[index % len(CLASSES)], *(str(kind) for kind in rng.choice(CLASSES, rng.integers(MOST_OBJECTS)))]
