@@ -48,7 +48,7 @@ class DataConfig(Strict):
     """What is learned, guessed and said when left out: a table's column, or several separated by commas; files, as in
     masks/{name}.png; a folder of masks; classes of annotations; of `shapes`, a truth (class, count, ...)."""
     images: str | None = None
-    """Where a table's images lie, as in images/{name}.png with its columns in braces; the folder of annotated images."""
+    """Where a table's images lie, as in images/{name}.png, its columns in braces; the folder of annotated images."""
     weight: str | None = None
     """A table's column of how much each image counts in the training loss."""
     stratify: str | None = None

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 import torch
 from PIL import Image
 
 from vitrail.errors import DataError, UsageError
-from vitrail.run import Run, evaluate, start
+from vitrail.run import Run, evaluate, resume, start
 from vitrail.settings import load
 from vitrail.training.journal import Journal
 
@@ -56,6 +60,33 @@ def test_shapes_are_learned_for_every_task(tmp_path: Path, target: str, task: st
     assert "warning" not in (run.folder / "train.log").read_text()
     metrics, _ = evaluate(run.folder, "test")
     assert metrics == pytest.approx(run.metrics["test"], abs=1e-6)
+
+
+@pytest.mark.parametrize("target", ["labels", "count", "mask"])
+def test_a_run_of_any_task_is_resumed_to_the_same_bits(tmp_path: Path, target: str) -> None:
+    stated = {"data.source": "shapes", "data.target": target, **TINY, "train.epochs": 2}
+    run = start(stated, out=tmp_path / "run", quiet=True)
+    weights = (run.folder / "model" / "last" / "model.safetensors").read_bytes()
+    run.mark("interrupted")
+    newest = max((run.folder / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
+    shutil.rmtree(newest)  # the one after the first epoch is left
+    again = resume(run.folder, quiet=True)
+    assert again.metrics == run.metrics
+    assert (run.folder / "model" / "last" / "model.safetensors").read_bytes() == weights
+
+
+def test_images_inside_a_parquet_file_are_learned_from_with_workers(tmp_path: Path) -> None:
+    cells = []
+    for i in range(40):
+        file = io.BytesIO()
+        Image.new("RGB", (18, 16), (6 * i, 100, 200 if i % 2 else 20)).save(file, "PNG")
+        cells.append({"bytes": file.getvalue(), "path": None})
+    parquet.write_table(pa.table({"image": cells, "kind": [["warm"], ["cold", "blue"]] * 20}), tmp_path / "t.parquet")
+    stated = {"data.source": str(tmp_path / "t.parquet"), "data.workers": 1, **TINY}
+    run = start(stated, out=tmp_path / "run", quiet=True)
+    assert run.config.task.name == "multilabel"
+    assert {row["target"] for row in rows(run)} == {"warm", "cold;blue"}
+    assert all(row["status"] == "ok" for row in rows(run))
 
 
 def test_answers_stand_beside_the_truth_in_its_own_units(tmp_path: Path) -> None:
