@@ -275,3 +275,12 @@ def test_an_out_that_cannot_be(out: str, finished_run: Path, photos: Path, here:
 def test_a_batch_of_none(finished_run: Path, photos: Path, capsys: Output) -> None:
     message = refused(["predict", str(finished_run), str(photos), "--batch-size", "0"], 2, capsys)
     assert "--batch-size must be at least 1, not 0" in message
+
+
+def test_a_loss_that_is_not_finite_is_said_once(here: Path, capsys: Output) -> None:
+    small = ("model.options.depth=1", "model.options.width=12", "model.options.hidden=12")
+    assert main(["train", "digits", "--out", "r", "--lr", "1e30", "train.clip=0", "--epochs", "1", *small]) == 4
+    err = capsys.readouterr().err
+    assert err.count("updates in a row were not finite") == 1
+    assert err.splitlines()[-1] == "The weights before them are in r/checkpoints; lower --lr."
+    assert "failed: 3 updates in a row" in (here / "r" / "train.log").read_text()

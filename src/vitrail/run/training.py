@@ -294,6 +294,6 @@ def _mark_failed(run: Run, journal: Journal, error: Exception) -> None:
     reason = str(error) if isinstance(error, VitrailError) else "".join(traceback.format_exception_only(error)).strip()
     try:
         run.mark("failed", reason=reason)
-        journal.say(f"failed: {reason}")
+        journal.note(f"failed: {reason}")  # the screen gets it from whoever catches the error
     except OSError:
         return  # the disk is what failed: the message still reaches the screen

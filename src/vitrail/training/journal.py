@@ -57,10 +57,14 @@ class Journal:
 
     # -------------------------------------------------------------------------------------------------- the screen
 
-    def say(self, text: str, style: str = "") -> None:
-        """A line for the user, and for train.log."""
+    def note(self, text: str) -> None:
+        """A line for train.log alone."""
         self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         self._log.flush()
+
+    def say(self, text: str, style: str = "") -> None:
+        """A line for the user, and for train.log."""
+        self.note(text)
         if not self.quiet:
             self.console.print(text, style=style, markup=False)
 

@@ -199,9 +199,10 @@ class Loop:
         if progress.refused_in_a_row >= REFUSED_LIMIT:
             self.pending.clear()
             checkpoint.save(self.checkpoints, progress, self.model, self.average, self.updater, self._keep_count())
+            other = "" if self.config.train.precision == "fp32" else ", or use --precision fp32"
             raise TrainingError(
                 f"{REFUSED_LIMIT} updates in a row were not finite (last: update {entry['step']}, images {shown}).\n"
-                f"The weights before them are in {self.checkpoints}; lower --lr, or use --precision fp32."
+                f"The weights before them are in {self.checkpoints}; lower --lr{other}."
             )
 
     def _flush_pending(self) -> None:
