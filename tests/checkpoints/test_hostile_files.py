@@ -18,6 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from small import MODELS, ours
+
 import vitrail
 from vitrail.checkpoints import pickles, unpickle
 from vitrail.checkpoints.door import of_one_layout
@@ -125,6 +129,25 @@ def test_a_config_that_makes_no_sense_is_said(tmp_path: Path, name: str, content
     (folder / name).write_bytes(content.encode("latin-1"))
     code = main(["convert", str(folder), str(tmp_path / "made"), "--model", "vit_tiny_patch16_224"])
     assert code in (0, 2, 5)  # what is said of nothing that is computed is passed over
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "shape"),
+    [("vit", "backbone.pos_embed", ()), ("vit", "backbone.pos_embed", (17,)),
+     ("vit", "backbone.patch_embed.proj.weight", (192,)), ("vit", "head.fc.weight", ()),
+     ("swin", "backbone.levels.0.blocks.0.attn.bias_table", (507,)), ("pvt", "backbone.levels.0.pos_embed", ())],
+)  # fmt: skip
+@pytest.mark.parametrize("named", [True, False])
+def test_a_tensor_of_too_few_dimensions_is_said(
+    tmp_path: Path, case: str, name: str, shape: tuple[int, ...], named: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ours(case)
+    save_file({**model.state_dict(), name: torch.zeros(shape)}, tmp_path / "bare.safetensors")
+    words = ["--model", MODELS[case][0]] if named else []
+    assert main(["convert", str(tmp_path / "bare.safetensors"), str(tmp_path / "made"), *words]) in (2, 5)
+    assert "bug in Vitrail" not in capsys.readouterr().err
+    with pytest.raises(IntegrityError):
+        vitrail.load_weights(model, tmp_path / "bare.safetensors")
 
 
 JSON = st.recursive(

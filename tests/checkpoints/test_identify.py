@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small import MODELS, ours
+from small import MODELS, needs, ours
 
 import vitrail
+from vitrail.checkpoints import transformers_config
 from vitrail.checkpoints.conversion import convert
 from vitrail.checkpoints.facts import facts_of, outputs_of
 from vitrail.errors import IntegrityError, UsageError
@@ -104,3 +106,48 @@ def test_epsilon_and_activation_come_along(tmp_path: Path) -> None:
     assert variant(artifact.config.model.name).family == "vit"
     convert(tmp_path / "made", tmp_path / "again", to="huggingface")
     assert '"layer_norm_eps": 1e-12' in (tmp_path / "again" / "config.json").read_text()
+
+
+def test_a_file_of_google_needs_no_name(tmp_path: Path) -> None:
+    """All its models have the tanh GELU, whichever row of the catalogue they are."""
+    model = vitrail.create_model("vit_tiny_patch16_224", outputs=4, activation="gelu_tanh")
+    vitrail.save_weights(model, tmp_path / "saved.npz", "google")
+    report = convert(tmp_path / "saved.npz", tmp_path / "made").report
+    assert report.model == "vit_tiny_patch16_224 with activation=gelu_tanh"
+
+
+def test_an_architecture_that_is_none_of_ours_is_not_taken_for_one(tmp_path: Path) -> None:
+    """timm's resnetblur18 has the tensors of resnet18, and blurs before it strides."""
+    model = vitrail.create_model("resnet18", outputs=4)
+    vitrail.save_weights(model, tmp_path / "saved", "timm")
+    config = tmp_path / "saved" / "config.json"
+    config.write_text(config.read_text().replace('"architecture": "resnet18"', '"architecture": "resnetblur18"'))
+    with pytest.raises(UsageError, match=r"says resnetblur18, .* those of resnet18, .*--model"):
+        convert(tmp_path / "saved", tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+    told = "its config says resnetblur18, which the catalogue has not"
+    report = convert(tmp_path / "saved", tmp_path / "made", model="resnet18").report
+    assert (report.model, told in report.notes[0]) == ("resnet18", True)
+    assert told in vitrail.load_weights(model, tmp_path / "saved").notes[0]
+
+
+@pytest.mark.parametrize("kind", transformers_config.DEFAULTS)
+def test_what_a_config_of_transformers_leaves_out_is_what_they_take(kind: str) -> None:
+    transformers = needs("transformers")
+    own = transformers.AutoConfig.for_model(kind).to_dict()
+    known = transformers_config.DEFAULTS[kind]
+    assert {key: own[key] for key in known} == known
+    unseen = {"num_attention_heads", "layer_norm_eps", "hidden_act", "pretrained_window_sizes"}
+    said = transformers_config.MEANT.get(kind, {})
+    assert transformers_config.KEYS[kind].keys() & unseen <= known.keys() | said.keys()
+
+
+def test_an_epsilon_that_is_left_out_is_not_the_catalogue_s(tmp_path: Path) -> None:
+    vitrail.save_weights(ours("vit"), tmp_path / "saved", "huggingface")
+    path = tmp_path / "saved" / "config.json"
+    config = json.loads(path.read_text())
+    del config["layer_norm_eps"]
+    config["num_attention_heads"] = 3
+    path.write_text(json.dumps(config))
+    report = convert(tmp_path / "saved", tmp_path / "made", model="vit_tiny_patch16_224").report
+    assert "eps=1e-12" in report.model

@@ -161,3 +161,20 @@ def test_a_model_that_is_no_classifier_stays_in_our_layout(tmp_path: Path, capsy
     again = vitrail.create_model("vit_tiny_patch16_224", task="regress", outputs=2, depth=1, image_size=32, seed=1)
     vitrail.load_weights(again, tmp_path / "w.safetensors")
     assert torch.equal(again.head.fc.weight, model.head.fc.weight)
+
+
+def test_a_folder_that_says_its_model_is_not_called_another(tmp_path: Path, source: Path, capsys: Output) -> None:
+    assert main(["convert", str(source), str(tmp_path / "made")]) == 0
+    assert main(["convert", str(tmp_path / "made"), str(tmp_path / "again"), "--model", "swin_tiny"]) == 2
+    assert "its model is vit_tiny_patch16_224, not swin_tiny: leave --model out" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert not (tmp_path / "again").exists()
+    assert main(["convert", str(tmp_path / "made"), str(tmp_path / "again"), "--model", "vit_tiny"]) == 0
+
+
+def test_a_destination_inside_a_file_is_said(tmp_path: Path, source: Path, capsys: Output) -> None:
+    inside = source / "config.json" / "made"
+    for words in ([], ["--to", "timm"]):
+        assert main(["convert", str(source), str(inside), *words]) == 2
+        assert "config.json is a file, not a folder" in " ".join(capsys.readouterr().err.split())

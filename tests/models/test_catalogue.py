@@ -213,3 +213,10 @@ def test_first_values_have_the_family_distribution() -> None:
     kernel = backbone.patch_embed.proj.weight.detach()
     assert float(kernel.abs().max()) <= bound
     assert float(kernel.std()) == pytest.approx(bound / 3**0.5, rel=0.02)
+
+
+def test_a_size_that_is_none_is_said_in_words() -> None:
+    with pytest.raises(UsageError, match=r"^vit_tiny_patch16_224: image_size: Input should be greater"):
+        configure("vit_tiny", image_size=0)
+    with pytest.raises(UsageError, match=r"^pvt_tiny: heads\.3: "):
+        configure("pvt_tiny", heads=(1, 2, 5, 0))

@@ -13,7 +13,17 @@ import torch
 from vitrail import artifact, settings
 from vitrail.assemble import OWN_FIELDS, VisionModel, build_model, fill
 from vitrail.checkpoints.account import gather
-from vitrail.checkpoints.door import ANY, KNOWN, changed_shapes, marked_resized, numbered, of_one_layout, resize, write
+from vitrail.checkpoints.door import (
+    ANY,
+    KNOWN,
+    changed_shapes,
+    marked_resized,
+    numbered,
+    of_one_layout,
+    resize,
+    writable,
+    write,
+)
 from vitrail.checkpoints.identify import Identity, identify
 from vitrail.checkpoints.layout import Claims, Layout, all_layouts, layout_named
 from vitrail.checkpoints.preprocessing import Fields, as_published, fitted
@@ -22,7 +32,7 @@ from vitrail.checkpoints.sources import Bundle, open_source
 from vitrail.contracts import Task
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import IntegrityError, UsageError
-from vitrail.models import configure
+from vitrail.models import configure, variant
 from vitrail.settings import Config
 from vitrail.tasks import restore
 
@@ -62,11 +72,12 @@ def convert(
     target = Path(dest)
     if target.exists():
         raise UsageError(f"{target} exists: choose another name, or remove it first")
+    writable(target)
     if to is not None:
         layout_named(to)
     bundle = open_source(source)
     own = bundle.folder if {"format", "config"} <= bundle.config.keys() and not new_head else None
-    read = _own(own, bundle, image_size) if own else _foreign(bundle, source, model, new_head, image_size)
+    read = _own(own, bundle, model, image_size) if own else _foreign(bundle, source, model, new_head, image_size)
     layout = layout_named(to) if to else _layout_of(target, read.model)
     if layout.name == "vitrail" and target.suffix.lower() != layout.suffix:
         _write_folder(target, read, source)
@@ -78,10 +89,12 @@ def convert(
 # ----------------------------------------------------------------------------------------------------------- reading
 
 
-def _own(folder: Path, bundle: Bundle, image_size: int | None) -> _Read:
+def _own(folder: Path, bundle: Bundle, named: str | None, image_size: int | None) -> _Read:
     """A model folder of ours, whose own reader checks it whole."""
     made = artifact.load(folder)
     config, preprocessor = made.config, made.preprocessor
+    if named is not None and variant(named).name != variant(config.model.name).name:
+        raise UsageError(f"{folder} says that its model is {config.model.name}, not {named}: leave --model out")
     before = made.model.state_dict()
     _, entries = gather(ANY, before, bundle.tensors, None)
     if image_size and image_size != config.model.image_size:

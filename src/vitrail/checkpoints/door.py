@@ -264,10 +264,18 @@ def write(layout: Layout, model: VisionModel, dest: Path, preprocessor: Preproce
 KNOWN = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 
 
+def writable(dest: Path) -> None:
+    """UsageError where something that is no folder stands where one of the folders of `dest` would."""
+    for parent in dest.parents:
+        if parent.exists() and not parent.is_dir():
+            raise UsageError(f"{dest} cannot be written: {parent} is a file, not a folder")
+
+
 def committed(dest: Path, fill_in: Any, folder: bool) -> list[Path]:
     """Let `fill_in` write to a place beside `dest` and put it there in one step; what exists is never overwritten."""
     if dest.exists():
         raise UsageError(f"{dest} exists: choose another name, or remove it first")
+    writable(dest)
     dest.parent.mkdir(parents=True, exist_ok=True)
     temporary = dest.with_name(f".{dest.stem}.tmp-{os.getpid()}{dest.suffix}")
     try:

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vitrail.errors import IntegrityError
+
 Facts = dict[str, Any]
 """Fields of a family's config that the shapes of its tensors show."""
 Shapes = Mapping[str, tuple[int, ...]]
@@ -18,14 +20,20 @@ SOME = 1e-4
 
 
 def facts_of(family: str, ours: Shapes, claimed: Mapping[str, Any]) -> Facts:
-    """Fields of the family's config. claimed: what a config says, for grids that are no square."""
+    """Fields of the family's config. claimed: what a config says, for grids that are no square.
+
+    Raises IntegrityError where a tensor has too few dimensions to be of the family.
+    """
     read = FACTS.get(family)
-    return {name: value for name, value in read(ours, claimed).items() if value is not None} if read else {}
+    try:
+        return {name: value for name, value in read(ours, claimed).items() if value is not None} if read else {}
+    except (IndexError, ValueError, TypeError, ZeroDivisionError):
+        raise IntegrityError(f"a tensor has fewer dimensions than in any {family}: it is no whole {family}") from None
 
 
 def outputs_of(ours: Shapes) -> int:
     """Y, by the last layer of the head; 0 where there is none."""
-    return ours.get("head.fc.weight", (0,))[0]
+    return next(iter(ours.get("head.fc.weight", ())), 0)
 
 
 def _count(ours: Shapes, beginning: str) -> int:

@@ -18,6 +18,8 @@ from vitrail.models import families, variant
 
 ANCHORS = ("width", "widths", "linear")
 """Fields in which a model must be as the row that is named for it where heads and epsilon are then the row's."""
+SAID_BY_LAYOUT = ("eps", "reduction_eps", "final_eps", "activation")
+"""Fields that no shape shows and that a whole layout may have in common."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,18 @@ def identify(layout: Layout, tables: Sequence[Table], tensors: Mapping[str, Tens
         for table, facts, outputs in known
         for row, options in _candidates(layout, table, facts, claims)
     ]
-    settled = [one for one in found if not one.options] or found
+    settled = [one for one in found if not one.options.keys() - _carried(layout, one.table.family, claims)] or found
     if not settled:
         table, facts, _ = known[0]
         raise UsageError(
             f"no {table.family} of the catalogue has these shapes ({_shown(facts)});"
             " name the one it is like with --model, whose heads and epsilon then hold"
+        )
+    if claims.unknown:
+        names = ", ".join(dict.fromkeys(str(one) for one in settled[:8]))
+        raise UsageError(
+            f"its config says {claims.unknown}, which the catalogue has not; its tensors may be those of {names},"
+            " and no tensor shows what it computes otherwise: where it is one of them, say which with --model"
         )
     if len({_function(one, claims) for one in settled}) > 1 or (
         settled[0].table.family in layout.unsaid and not claims.complete
@@ -103,10 +111,16 @@ def _candidates(layout: Layout, table: Table, facts: Facts, claims: Claims) -> I
     if any(value and name not in known for name, value in facts.items()):
         return []  # it has what this family has not, such as a distillation token
     departing = [(row, _departures(row, stated)) for row in rows]
-    fitting = [(row, options) for row, options in departing if not options.keys() - {"image_size"}]
+    free = {"image_size", *_carried(layout, table.family, claims)}
+    fitting = [(row, options) for row, options in departing if not options.keys() - free]
     if fitting or not claims.complete or not departing:
         return fitting
     return [min(departing, key=lambda pair: len(pair[1]))]
+
+
+def _carried(layout: Layout, family: str, claims: Claims) -> set[str]:
+    """Fields that the layout says of every model in it, such as the tanh GELU of JAX: they tell no rows apart."""
+    return {name for name in SAID_BY_LAYOUT if name in layout.fixed.get(family, {}) and name not in claims.fields}
 
 
 def row_of(family: str, config: Any) -> tuple[Variant, Facts]:

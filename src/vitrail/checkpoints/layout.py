@@ -28,7 +28,8 @@ class Claims:
     name: of the catalogue.  families: that it may be of; empty where nothing is said.  fields: of the family's config,
     in our terms.  complete: whether they leave nothing open that no shape shows (heads, epsilon, ...).  labels: in the
     order of the outputs.  preprocess: fields of `Preprocessor` but its size and channels.  notes: in words.  task: that
-    its head is for.
+    its head is for.  unknown: a name that they give the model and the catalogue has not: shapes alone then settle
+    nothing.
     """
 
     name: str | None = None
@@ -39,6 +40,7 @@ class Claims:
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     task: str = "classify"
+    unknown: str = ""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,9 @@ head that was not wanted.  fresh: ours, of that new head.  missing, left over, d
 LAST = re.compile(r"(weight|bias|scale|kernel|running_mean|running_var|num_batches_tracked)$")
 NUMBER = re.compile(r"(?<![A-Za-z0-9])\d+")
 MEANINGS = {"missing": "of the model are not in the file", "left over": "of the file are not in the model",
-            "differs": "differ in shape"}  # fmt: skip
+            "differs": "differ in shape or kind"}  # fmt: skip
+ALONE = {"missing": "of the model is not in the file", "left over": "of the file is not in the model",
+         "differs": "differs in shape or kind"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,8 @@ def check(entries: Sequence[Entry], source: str | Path, model: str, hint: str = 
         names = [f"{name}{': ' + e.note if e.note else ''}" for e in faults for name in (e.ours or e.theirs)]
         if names:
             shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-            told.append(f"{len(names)} tensors {meaning} ({shown})")
+            several = len(names) > 1
+            told.append(f"{len(names)} tensor{'s' if several else ''} {meaning if several else ALONE[state]} ({shown})")
     if told:
         fits = f"{source} does not fit {model}" if model else f"{source} does not fit the model"
         raise IntegrityError(f"{fits}, nothing was loaded: {'; '.join(told)}" + (f"; {hint}" if hint else ""))

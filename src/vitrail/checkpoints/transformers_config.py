@@ -65,6 +65,17 @@ MEANT: Mapping[str, Mapping[str, Any]] = {
 }
 """Keys that can be said in only one way here. Swin's epsilon: their norms outside of the blocks are fixed at 1e-5."""
 
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "vit": {"num_attention_heads": 12, "layer_norm_eps": 1e-12, "hidden_act": "gelu"},
+    "deit": {"num_attention_heads": 12, "layer_norm_eps": 1e-12, "hidden_act": "gelu"},
+    "swin": {"hidden_act": "gelu"},
+    "swinv2": {"window_size": 7, "pretrained_window_sizes": [0, 0, 0, 0], "hidden_act": "gelu"},
+    "pvt": {"num_attention_heads": [1, 2, 5, 8], "layer_norm_eps": 1e-6, "hidden_act": "gelu"},
+    "pvt_v2": {"num_attention_heads": [1, 2, 5, 8], "layer_norm_eps": 1e-6, "hidden_act": "gelu"},
+    "convnext": {"layer_norm_eps": 1e-12, "hidden_act": "gelu"},
+}
+"""What transformers takes for a key that a config leaves out and no tensor shows."""
+
 ENCODER: Mapping[str, Any] = {
     "cls": True, "cls_position": True, "registers": 0, "position": "learned", "pooling": "cls", "layer_scale": 0.0,
     "qk_norm": False, "parallel": False, "norm": "layer",
@@ -102,6 +113,7 @@ def read(config: Mapping[str, Any]) -> tuple[frozenset[str], dict[str, Any]]:
             raise IntegrityError(
                 f"its config.json says {key}={str(config[key])[:40]}, and a {kind} of ours has {meant}"
             )
+    config = {**DEFAULTS.get(kind, {}), **config}
     fields: dict[str, Any] = {}
     for theirs, ours in KEYS[kind].items():
         value = config.get(theirs)

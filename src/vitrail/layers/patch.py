@@ -41,8 +41,8 @@ class PatchEmbed(nn.Module):
 def resize_kernel(kernel: Tensor, side: tuple[int, int]) -> Tensor:
     """A patch kernel (D, C, p, q) for patches of another (rows, columns), so that resized patches give the same tokens.
 
-    If B resizes a patch, bicubic and anti-aliased, the new kernel is the least-squares solution of B^T w' = w: FlexiViT's
-    PI-resize (arXiv 2212.08013, equation 5). Exact where patches grow; computed in float64.
+    If B resizes a patch, bicubic and anti-aliased, the new kernel is the least-squares solution of B^T w' = w:
+    FlexiViT's PI-resize (arXiv 2212.08013, equation 5). Exact where patches grow; computed in float64.
     """
     if tuple(kernel.shape[2:]) == tuple(side):
         return kernel
@@ -50,7 +50,8 @@ def resize_kernel(kernel: Tensor, side: tuple[int, int]) -> Tensor:
     pixels = torch.eye(rows * columns, dtype=torch.float64, device=kernel.device).reshape(-1, 1, rows, columns)
     resized = F.interpolate(pixels, size=side, mode="bicubic", antialias=True)  # (p q, 1, p', q')
     solve = torch.linalg.pinv(resized.flatten(1))  # (p' q', p q)
-    return (kernel.double().flatten(2) @ solve.T).unflatten(2, side).to(kernel)
+    made: Tensor = (kernel.double().flatten(2) @ solve.T).unflatten(2, side).to(kernel)
+    return made
 
 
 def _size(sides: list[int]) -> str:

@@ -93,7 +93,7 @@ def configure(name: str, /, **options: Any) -> Any:
         return type(row.config).model_validate({**row.config.model_dump(), **options})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for i, part in enumerate(first["loc"]) if not i or isinstance(part, int))
         message = first["msg"].removeprefix("Value error, ")
         raise UsageError(f"{row.name}: {where + ': ' if where else ''}{message}") from None
 

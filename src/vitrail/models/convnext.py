@@ -107,7 +107,7 @@ class ConvNeXt(Convolutional):
         return {}
 
 
-TORCHVISION, PAPER = "torchvision weights IMAGENET1K_V1", "ConvNeXt, Table 1"
+TORCHVISION, PAPER = "torchvision IMAGENET1K_V1", "ConvNeXt, Table 1"
 ROWS: Mapping[str, tuple[int, tuple[int, int, int, int], float, Mapping[str, float]]] = {
     "convnext_tiny": (96, (3, 3, 9, 3), 224 / 236, {TORCHVISION: 0.82520, PAPER: 0.821}),
     "convnext_small": (96, (3, 3, 27, 3), 224 / 230, {TORCHVISION: 0.83616, PAPER: 0.831}),

@@ -111,7 +111,7 @@ class ResNet(Convolutional):
         return {}
 
 
-V1, V2 = "torchvision weights IMAGENET1K_V1", "torchvision weights IMAGENET1K_V2"
+V1, V2 = "torchvision IMAGENET1K_V1", "torchvision IMAGENET1K_V2"
 ROWS: Mapping[str, tuple[Literal["basic", "bottleneck"], tuple[int, int, int, int], Mapping[str, float]]] = {
     "resnet18": ("basic", (2, 2, 2, 2), {V1: 0.69758}),
     "resnet34": ("basic", (3, 4, 6, 3), {V1: 0.73314}),

@@ -168,7 +168,10 @@ def claims(bundle: Bundle) -> Claims:
     labels = config.get("label_names") or pretrained.get("label_names") or ()
     names = tuple(str(label) for label in labels) if isinstance(labels, list) else ()
     if name not in list_models():
-        return Claims(labels=names, preprocess=from_timm(pretrained))
+        told = (f"its config says {name[:60]}, which the catalogue has not: what of it no tensor shows is lost",)
+        return Claims(
+            labels=names, preprocess=from_timm(pretrained), notes=told if name else (), unknown=name[:60]
+        )  # fmt: skip
     row = variant(name)
     fields = {
         **row.config.model_dump(exclude={"drop_path", "image_size", "cls_position"}),
