@@ -84,7 +84,7 @@ def off(errors: Doubles, reach: float) -> Image.Image:
 def gradient(name: str) -> str:
     """CSS colours of a scale: "values" or "off"."""
     colours = matplotlib.colormaps[VALUES] if name == "values" else OFF
-    return ", ".join(f"rgb({r} {g} {b})" for r, g, b, _ in colours(np.linspace(0, 1, 9), bytes=True))
+    return ", ".join(f"rgb({r:.0f} {g:.0f} {b:.0f})" for r, g, b in 255 * colours(np.linspace(0, 1, 9))[:, :3])
 
 
 def _mapped(colours: Doubles, values: Doubles) -> Image.Image:
