@@ -307,7 +307,8 @@ def test_an_honest_pickle_comes_back_as_it_was(tmp_path: Path, wrapper: str) -> 
     base = torch.arange(12.0).reshape(3, 4)
     tensors = {"a": base, "b": base.T, "c": base[1:], "n": torch.tensor(7), "h": base.half(), "bf": base.bfloat16()}
     torch.save({wrapper: tensors, "epoch": 3} if wrapper else tensors, tmp_path / "w.pth")
-    read, found = read_pickle(tmp_path / "w.pth")
+    read, found, beside = read_pickle(tmp_path / "w.pth")
+    assert beside == ("epoch" if wrapper else "")
     assert found == wrapper
     assert read.keys() == tensors.keys()
     assert all(torch.equal(read[name], tensors[name]) for name in tensors)

@@ -146,7 +146,7 @@ def _foreign(
     fresh = {name: state[name] for entry in entries if entry.state == "fresh" for name in entry.ours}
     fill(model, {**values, **fresh}, bundle.path)
     count = sum(tensor.numel() for tensor in values.values())
-    report = LoadReport(bundle.path, layout.name, tuple(entries), count, str(identity), claims.notes)
+    report = LoadReport(bundle.path, layout.name, tuple(entries), count, str(identity), (*bundle.notes, *claims.notes))
     return _Read(model.eval(), whole, task, Preprocessor.from_config(whole), report)
 
 

@@ -206,7 +206,9 @@ def _finish(
     own = model.state_dict()
     fresh = {name: own[name] for entry in entries if entry.state == "fresh" for name in entry.ours}
     fill(model, {**values, **fresh}, bundle.path)
-    return LoadReport(bundle.path, layout, tuple(entries), sum(t.numel() for t in values.values()), "", notes)
+    return LoadReport(
+        bundle.path, layout, tuple(entries), sum(t.numel() for t in values.values()), "", (*bundle.notes, *notes)
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- the way out

@@ -32,8 +32,8 @@ KEPT = (
 """What the child sees of the environment."""
 
 
-def read_pickle(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The named tensors of a file that torch saved, and the key they stood under ("model"), or "".
+def read_pickle(path: Path) -> tuple[dict[str, Tensor], str, str]:
+    """The named tensors of a file that torch saved, the key they stood under ("model") or "", and the keys beside it.
 
     Raises IntegrityError where the file holds anything but tensors in plain containers, or is damaged; UsageError where
     it cannot be read.
@@ -57,7 +57,7 @@ def read_pickle(path: Path) -> tuple[dict[str, Tensor], str]:
         answer = _answer(child.stdout)
         if child.returncode or "refused" in answer or not made.is_file():
             raise IntegrityError(f"{path} is refused: {_why(answer.get('refused', ''), child.returncode)}")
-        return read_safetensors(made)[0], answer.get("wrapper", "")
+        return read_safetensors(made)[0], answer.get("wrapper", ""), answer.get("beside", "")
 
 
 def _answer(output: bytes) -> dict[str, str]:

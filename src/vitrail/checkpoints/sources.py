@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ DOWNLOADED = ("config.json", "preprocessor_config.json", "model.safetensors", "m
 class Bundle:
     """Tensors as their file has them, and the rest that lies beside them.
 
-    container: "safetensors", "npz" or "pickle".  wrapper: the key of a pickle under which they stood.  config: a
-    config.json, or what our own files carry in their metadata.  processor: a preprocessor_config.json.
+    container: "safetensors", "npz" or "pickle".  wrapper: the key of a pickle under which they stood.  beside: the keys
+    around it.  config: a config.json, or what our own files carry in their metadata.  processor: a
+    preprocessor_config.json.
     """
 
     path: Path
@@ -37,6 +38,14 @@ class Bundle:
     config: Mapping[str, Any] = field(default_factory=dict)
     processor: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    beside: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the file holds besides the weights, in words."""
+        if not self.beside:
+            return ()
+        return (f"the file also holds {self.beside}, beside '{self.wrapper}' whose tensors these are: not read",)
 
 
 def open_source(source: str | Path) -> Bundle:
@@ -72,8 +81,8 @@ def _open_file(path: Path) -> Bundle:
     if suffix == ".npz":
         return Bundle(path, read_npz(path), "npz")
     if suffix in PICKLED:
-        tensors, wrapper = read_pickle(path)
-        return Bundle(path, tensors, "pickle", wrapper)
+        tensors, wrapper, beside = read_pickle(path)
+        return Bundle(path, tensors, "pickle", wrapper, beside=beside)
     raise UsageError(
         f"{path}: no known kind of weights; expected .safetensors, .npz, {', '.join(PICKLED)}, or a folder"
     )
@@ -104,9 +113,7 @@ def _open_folder(folder: Path, named: Path | None = None) -> Bundle:
     if weights.name.endswith(".index.json"):
         return Bundle(weights, _shards(weights), "safetensors", "", config, processor, candidate)
     bundle = _open_file(weights)
-    return Bundle(
-        weights, bundle.tensors, bundle.container, bundle.wrapper, config or bundle.config, processor, candidate
-    )
+    return replace(bundle, path=weights, config=config or bundle.config, processor=processor, folder=candidate)
 
 
 def _mapping(path: Path) -> dict[str, Any]:

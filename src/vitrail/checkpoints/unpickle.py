@@ -5,7 +5,7 @@
 It loads with `weights_only=True`, which makes tensors and plain containers and calls nothing that a file names; should
 that fail, there is no other way in. It stands in a process of its own because even that reader parses hostile bytes:
 memory, processor time and the size of what it writes are limited before the file is opened. Its one line of output is
-JSON: {"wrapper": KEY} or {"refused": WHY}. It imports nothing of Vitrail.
+JSON: {"wrapper": KEY, "beside": OTHER KEYS} or {"refused": WHY}. It imports nothing of Vitrail.
 """
 
 from __future__ import annotations
@@ -53,17 +53,18 @@ def _convert(source: str, destination: str, size: int) -> dict[str, str]:
 
     _limit(size)
     content = torch.load(source, map_location="cpu", weights_only=True)
-    wrapper = ""
+    wrapper, beside = "", []
     while isinstance(content, dict) and not any(isinstance(value, torch.Tensor) for value in content.values()):
         key = next((key for key in WRAPPERS if isinstance(content.get(key), dict)), None)
         if key is None:
             break
+        beside += [str(other)[:40] for other in content if other != key]
         wrapper, content = key, content[key]
     if not isinstance(content, dict):
         raise ValueError(f"it holds a {type(content).__name__}, not named tensors")
     tensors = _plain(content)
     save_file(tensors, destination)
-    return {"wrapper": wrapper}
+    return {"wrapper": wrapper, "beside": ", ".join(sorted(beside)[:12])}
 
 
 def _plain(content: dict[Any, Any]) -> dict[str, Any]:
