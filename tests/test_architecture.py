@@ -32,7 +32,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "tasks": {"base", "heads", "data"},
     "assemble": {"base", "layers", "models", "heads", "tasks"},  # layers: it gives the whole model its first values
     "artifact": {"base", "data", "tasks", "assemble"},  # tasks: a model folder brings its task back
-    # layers: resizing; data, tasks, artifact: what is converted becomes a model folder with its preprocessing and classes
+    # layers: resizing; data, tasks, artifact: what is converted becomes a model folder with preprocessing and classes
     "checkpoints": {"base", "layers", "data", "models", "tasks", "assemble", "artifact"},
     "cost": {"base", "models", "assemble", "distributed"},
     "evaluate": {"base", "data", "tasks", "distributed", "runtime"},

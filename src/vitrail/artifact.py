@@ -27,6 +27,8 @@ from vitrail.errors import IntegrityError, UsageError
 from vitrail.settings import CUSTOM, Config
 from vitrail.tasks import restore
 
+UNMEASURED = "Nothing was measured here: its makers' figures are not proved by this file."
+
 FORMAT = 1
 """Of the folder. A reader refuses a higher one; lower ones stay readable (tests/golden)."""
 
@@ -47,8 +49,8 @@ def save(
 ) -> None:
     """Commit a model folder in one step, replacing what was there. Raises OSError with the old one untouched.
 
-    card: what the model card says besides the config: run, data, split, metrics (name -> value); origin, where the model
-    was not trained here.
+    card: what the model card says besides the config: run, data, split, metrics (name -> value); origin, where the
+    model was not trained here.
     """
 
     def fill(temporary: Path) -> None:
@@ -180,7 +182,7 @@ Measured on the {card.get("split", "val")} split, which also chose this epoch; t
 `{config.model.name}` (patch {config.model.patch_size}, {height} x {width} pixels, {preprocessor.channels} channels)
 for the task `{task.name}`, {origin}.
 
-{measured if metrics or "origin" not in card else "Nothing was measured here: its makers' figures are not proved by this file."}
+{measured if metrics or "origin" not in card else UNMEASURED}
 
 **Classes:** {shown}
 
