@@ -10,8 +10,10 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from made_tasks import MADE, report
 
 from vitrail.report.data import ReportData
 from vitrail.report.html import write_report
@@ -108,6 +110,28 @@ def test_nothing_is_wider_than_a_phone_or_a_desktop(
     for width in (380, 1200):
         seen = probe(chromium, site, tmp_path_factory.mktemp("profile"), width)
         assert seen["client"] == width
+        assert seen["scroll"] == width, seen["wide"]
+        assert seen["wide"] == []
+        assert seen["broken"] == 0
+        assert float(str(seen["smallest"])) >= 8, "figures can be read"
+
+
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("multilabel", {"labels": tuple(f"a_rather_long_label_{n}" for n in range(30))}),
+        ("regress", {"targets": 2, "loss": "nll"}),
+        ("segment", {"labels": tuple(f"a_rather_long_class_{n}" for n in range(12))}),
+        ("depth", {"maps": 2}),
+    ],
+)
+def test_no_tasks_page_is_wider_than_a_phone_or_a_desktop(
+    task: str, options: dict[str, Any], chromium: str, site: Site, run_data: ReportData,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
+    write_report(site.folder, report(run_data, *MADE[task](**options)))
+    for width in (380, 1200):
+        seen = probe(chromium, site, tmp_path_factory.mktemp("profile"), width)
         assert seen["scroll"] == width, seen["wide"]
         assert seen["wide"] == []
         assert seen["broken"] == 0
