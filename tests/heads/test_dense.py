@@ -71,3 +71,12 @@ def test_what_a_backbone_padded_is_cut_off() -> None:
 def test_an_unknown_decoder_is_refused() -> None:
     with pytest.raises(UsageError, match="pyramid"):
         decoder("pyramyd", _backbone(), 2)
+
+
+@pytest.mark.parametrize(("patch", "stride"), [(16, 4), (8, 4), (4, 4), (2, 2), (1, 1)])
+def test_maps_that_say_nothing_new_are_left_out(patch: int, stride: int) -> None:
+    """Of one grid: nothing finer than stride 4, unless the grid itself is."""
+    head = decoder("pyramid", _backbone(image_size=16, patch_size=patch), 2)
+    assert head.stride == stride
+    features = _backbone(image_size=16, patch_size=patch)(torch.zeros(1, 3, 16, 16), True)
+    assert head(features, (16, 16)).shape == (1, 2, 16, 16)

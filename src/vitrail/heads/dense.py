@@ -12,6 +12,8 @@ from vitrail.contracts import Backbone, Features
 from vitrail.errors import unknown
 
 DECODERS = ("linear", "pyramid")
+FINEST = 4
+"""Stride of the finest map that UPerNet fuses."""
 BINS = (1, 2, 3, 6)
 """Of pyramid pooling (Zhao et al. 2017, arXiv 1612.01105, section 3.2)."""
 GROUPS = 8
@@ -45,22 +47,26 @@ class LinearDecoder(nn.Module):
 class PyramidDecoder(nn.Module):
     """Pyramid pooling, top-down fusion of all levels, a linear layer: Features with a pyramid -> (B, Y, H, W).
 
-    After UPerNet (Xiao et al. 2018, arXiv 1807.10221, section 3), with group norm and GELU.
+    After UPerNet (Xiao et al. 2018, arXiv 1807.10221, section 3), with group norm and GELU. Of one grid resampled (a
+    plain ViT), maps finer than both its own and stride 4 are left out: they would cost most and say nothing new.
     """
 
     def __init__(self, backbone: Backbone, outputs: int, width: int = 128) -> None:
         super().__init__()
-        self.stride = backbone.strides[0]
-        top = backbone.channels[-1]
+        own = backbone.strides[-1] // 2 if len(backbone.stages()) == 1 else 0
+        self.first = sum(stride < min(FINEST, own) for stride in backbone.strides)
+        self.stride = backbone.strides[self.first]
+        used = backbone.channels[self.first :]
+        top = used[-1]
         self.pools = nn.ModuleList(_layer(top, width, 1) for _ in BINS)
         self.gather = _layer(top + len(BINS) * width, width, 3)
-        self.lateral = nn.ModuleList(_layer(channels, width, 1) for channels in backbone.channels[:-1])
-        self.smooth = nn.ModuleList(_layer(width, width, 3) for _ in backbone.channels[:-1])
-        self.fuse = _layer(len(backbone.channels) * width, width, 3)
+        self.lateral = nn.ModuleList(_layer(channels, width, 1) for channels in used[:-1])
+        self.smooth = nn.ModuleList(_layer(width, width, 3) for _ in used[:-1])
+        self.fuse = _layer(len(used) * width, width, 3)
         self.out = nn.Conv2d(width, outputs, 1)
 
     def forward(self, features: Features, size: tuple[int, int]) -> Tensor:
-        *finer, top = _pyramid(features)
+        *finer, top = _pyramid(features)[self.first :]
         pooled = [
             _resize(layer(F.adaptive_avg_pool2d(top, bins)), top.shape[2:])
             for layer, bins in zip(self.pools, BINS, strict=True)
