@@ -50,10 +50,11 @@ class Scale(NamedTuple):
 
 
 class Key(NamedTuple):
-    """How the pictures are coloured. patches: (CSS colour, words) each."""
+    """How the pictures are coloured. patches: (CSS colour, words) each, after `words`."""
 
     patches: Sequence[tuple[str, str]] = ()
     scales: Sequence[Scale] = ()
+    words: str = ""
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,8 @@ def _contents(data: ReportData, section: Section[Any], view: View | None) -> lis
 
 
 def _scores(data: ReportData, section: Section[Any], splits: Sequence[str]) -> list[tuple[str, list[str]]]:
-    names = dict.fromkeys(name for split in splits for name in data.evaluations[split].metrics)
+    """Metrics of the whole split in words; those of one class or number (`iou/cat`) stand in the section's tables."""
+    names = dict.fromkeys(name for split in splits for name in data.evaluations[split].metrics if "/" not in name)
     rows = []
     for name in names:
         read = [number(data.evaluations[split].metrics.get(name)) for split in splits]

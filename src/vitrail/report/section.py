@@ -131,13 +131,9 @@ class Section(ABC, Generic[V]):
         return f"{short(value)} {unit if kind else ''}".rstrip()
 
     def words(self, name: str) -> str:
-        """A metric's name as people read it; `iou/cat` is of one class."""
+        """A metric's name as people read it."""
         metric = self.metrics.get(name)
-        if metric is not None:
-            return metric.words
-        kind, slash, of = name.partition("/")
-        known = self.metrics.get(kind)
-        return f"{known.words if known else kind}, {of}" if slash else name.replace("_", " ").capitalize()
+        return metric.words if metric is not None else name.replace("_", " ").capitalize()
 
 
 class DenseSection(Section[V]):

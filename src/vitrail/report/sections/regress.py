@@ -102,11 +102,6 @@ class RegressSection(Section[RegressView]):
         """The target's, if it is one."""
         return view.units[0] if len(view.units) == 1 else ""
 
-    def shown(self, name: str, value: float, unit: str) -> str:
-        """Of `mae/NAME` the number without its unit, which differs."""
-        kind = name.partition("/")[0]
-        return super().shown(kind if kind in ("mae", "rmse") else name, value, unit)
-
     def hero(self, data: ReportData, view: RegressView, split: str) -> Hero:
         """The error beside always answering the mean."""
         return deviation.hero(view.scored, view.images, split, "numbers")

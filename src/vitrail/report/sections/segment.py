@@ -128,7 +128,6 @@ class SegmentSection(DenseSection[SegmentView]):
         "dice": Metric("Dice"),
         "boundary_f1": Metric("Boundary F1"),
         "pixel_accuracy": Metric("Pixel accuracy"),
-        "iou": Metric("IoU"),
     }
     curves = (
         Curve(
@@ -156,14 +155,6 @@ class SegmentSection(DenseSection[SegmentView]):
             )
         regions = np.stack(meter.images)
         return SegmentView(result.metrics, ground, meter.confusion, regions, meter.outlines, result.losses, result.keys)
-
-    def words(self, name: str) -> str:
-        """`iou/cat` is the IoU of cat."""
-        return f"IoU of {name.removeprefix('iou/')}" if name.startswith("iou/") else super().words(name)
-
-    def shown(self, name: str, value: float, unit: str) -> str:
-        """Shares of every class as well."""
-        return super().shown(name.partition("/")[0], value, unit)
 
     def about(self, data: ReportData) -> str:
         """How many classes."""
@@ -257,7 +248,8 @@ class SegmentSection(DenseSection[SegmentView]):
         order = np.argsort(view.losses, kind="stable")
         best = order[: min(count, max(0, len(order) - count))]
         note = "The largest loss. Worth a look: is it the model or the mask that errs?"
-        return [Chosen("Worst", note, order[::-1][:count].tolist()), Chosen("Best", "", best.tolist())]
+        easy = "The smallest loss, which is a mean over pixels: where there is little but ground, it is small."
+        return [Chosen("Worst", note, order[::-1][:count].tolist()), Chosen("Best", easy, best.tolist())]
 
     def title(self, labels: Sequence[str], view: SegmentView, row: int) -> str:
         """The IoU on this image: of the one object class beside the ground, or the mean over its classes."""
@@ -304,7 +296,7 @@ class SegmentSection(DenseSection[SegmentView]):
             kinds = kinds[2:]
         elif task.outputs == 2:
             kinds = kinds[:2]
-        return Key(patches=[(colours.WRONG[kind], f"{kind}, where they differ") for kind in kinds])
+        return Key([(colours.WRONG[kind], kind) for kind in kinds], words="where they differ:")
 
 
 SECTION = SegmentSection()
