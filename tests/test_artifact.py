@@ -7,6 +7,7 @@ import pickle
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -17,7 +18,7 @@ from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import IntegrityError, UsageError
 from vitrail.models import create_backbone
 from vitrail.settings import Config, build
-from vitrail.tasks import create_task
+from vitrail.tasks import create_task, list_tasks
 
 GOLDEN = Path(__file__).parent / "golden"
 STATED = {
@@ -235,3 +236,20 @@ def test_a_run_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
     (run / "checkpoints" / "step-3").mkdir(parents=True)
     with pytest.raises(UsageError, match=f"go on with vitrail train --resume '{run}'"):
         artifact.find(run)
+
+
+def test_the_card_names_what_each_task_answers(tmp_path: Path) -> None:
+    tasks = {
+        "**Labels:** a, b": create_task("multilabel", [["a"], ["b"]]),
+        "**Numbers:** mass (kg), age": create_task("regress", [(1, 2), (3, 5)], named=["mass [kg]", "age"]),
+        "**Classes:** background, foreground": create_task("segment", [np.eye(4, dtype=np.uint8)]),
+        "**Maps:** height (m)": create_task("depth", [np.eye(4)], named=["height [m]"]),
+    }
+    assert {task.name for task in tasks.values()} | {"classify"} == set(list_tasks())
+    for number, (words, task) in enumerate(tasks.items()):
+        config = build({**STATED, "model.pooling": "mean", "task.name": task.name})
+        folder = tmp_path / str(number)
+        artifact.save(
+            folder, build_model(config, task), config, task, Preprocessor.from_config(config), {"metrics": {}}
+        )
+        assert words in (folder / "README.md").read_text()

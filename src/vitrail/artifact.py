@@ -169,7 +169,7 @@ def _card(config: Config, task: Task, preprocessor: Preprocessor, card: Mapping[
     metrics = card.get("metrics", {})
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
     height, width = preprocessor.size
-    labels = [str(label) for label in task.state().get("labels", ())]
+    kind, labels = _outputs(task)
     shown = ", ".join(labels[:30]) + (f", ... ({len(labels)} in all)" if len(labels) > 30 else "")
     measured = f"""| {card.get("split", "val")} | |
 |---|---|
@@ -184,7 +184,7 @@ for the task `{task.name}`, {origin}.
 
 {measured if metrics or "origin" not in card else UNMEASURED}
 
-**Classes:** {shown}
+**{kind}:** {shown}
 
 ```
 vitrail predict THIS_FOLDER IMAGE...
@@ -195,6 +195,20 @@ import vitrail
 vitrail.load("THIS_FOLDER").predict(["image.jpg"])
 ```
 
-**Limits.** It answers with one of its classes whatever the image shows, and its figures hold for images like those it
-was trained and tested on. `config.json` has every setting, `preprocessor.json` how an image must be prepared.
+**Limits.** It answers whatever the image shows, and its figures hold for images like those it was trained and tested
+on. `config.json` has every setting, `preprocessor.json` how an image must be prepared.
 """
+
+
+_KINDS = {
+    "classify": ("Classes", "labels"), "multilabel": ("Labels", "labels"), "segment": ("Classes", "labels"),
+    "regress": ("Numbers", "targets"), "depth": ("Maps", "maps"),
+}  # fmt: skip
+"""Task -> what its outputs are, and where its state names them."""
+
+
+def _outputs(task: Task) -> tuple[str, list[str]]:
+    """What a task's outputs are, and their names, with units where they are known."""
+    (kind, key), state = _KINDS[task.name], task.state()
+    units = state.get("units") or [""] * len(state[key])
+    return kind, [f"{name} ({unit})" if unit else str(name) for name, unit in zip(state[key], units, strict=True)]
