@@ -8,13 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from vitrail.contracts import Failure, Hints, Pixels
+from vitrail.contracts import Failure, Hints
 from vitrail.data import image
+from vitrail.data.image_files import ImageFiles
 from vitrail.data.items import SPLIT_WORDS, Items, SplitName, check_held_out, is_text
 from vitrail.errors import DataError
 
 
-class FolderSource:
+class FolderSource(ImageFiles):
     """Photos in a folder per class: ROOT/CLASS/.../photo.jpg, or ROOT/SPLIT/CLASS/.../photo.jpg.
 
     The class is the first folder's name (in Unicode's composed form); folders below it are only a part of the key.
@@ -30,32 +31,13 @@ class FolderSource:
     notes: tuple[str, ...] = ()
 
     def __init__(self, root: Path, max_pixels: int = image.MAX_PIXELS) -> None:
-        self._root = root.absolute()
-        self._max_pixels = max_pixels
+        super().__init__(root, max_pixels)
         self.name = root.resolve().name or "root"
-        self.location = str(self._root)
         survey = _Survey(self._root)
         self.ignored = tuple(Failure(key, reason) for key, reason in sorted(survey.ignored.items()))
         keys = sorted(survey.found)
         splits = [survey.found[key][1] for key in keys] if survey.has_splits else None
         self._items = Items(keys, [survey.found[key][0] for key in keys], splits)
-
-    @property
-    def items(self) -> Items:
-        """All samples, sorted by key."""
-        return self._items
-
-    def path(self, index: int) -> Path:
-        """The file of sample `index`."""
-        return self._root / self._items[index].key
-
-    def read(self, index: int, channels: int) -> Pixels:
-        """Decode sample `index` to (H, W, channels) uint8; raises BadImage."""
-        return image.read(self.path(index), channels, self._max_pixels)
-
-    def content(self, index: int) -> bytes:
-        """The file's bytes; raises BadImage."""
-        return image.read_bytes(self.path(index))
 
 
 class _Survey:

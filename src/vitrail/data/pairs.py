@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitrail.contracts import Failure, Hints, MapFile, Pixels
+from vitrail.contracts import Failure, Hints, MapFile
 from vitrail.data import image
+from vitrail.data.image_files import ImageFiles
 from vitrail.data.items import SPLIT_WORDS, Items, SplitName, is_text
 from vitrail.data.maps import MAP_EXTENSIONS
 from vitrail.data.references import IMAGE_FOLDERS
@@ -33,7 +34,7 @@ class Pairing:
     maps: str
 
 
-class PairSource:
+class PairSource(ImageFiles):
     """Images with a mask or a map each: ROOT/images/NAME.jpg and ROOT/masks/NAME.png.
 
     Also with train/, val/ and test/ above both or below both. Names are matched without their extensions, folders
@@ -47,10 +48,8 @@ class PairSource:
     target_names: tuple[str, ...] = ()
 
     def __init__(self, root: Path, config: DataConfig, task: str | None = None) -> None:
-        self._root = root.absolute()
-        self._max_pixels = config.max_pixels
+        super().__init__(root, config.max_pixels)
         self.name = root.resolve().name or "root"
-        self.location = str(self._root)
         pairing = find_pairs(self._root, config.target, task)
         if pairing is None:
             raise DataError(_absent(self._root, config.target))
@@ -83,23 +82,6 @@ class PairSource:
         order = sorted(range(len(keys)), key=keys.__getitem__)
         given = [splits[i] for i in order] if any(splits) else None
         self._items = Items([keys[i] for i in order], [targets[i] for i in order], given)
-
-    @property
-    def items(self) -> Items:
-        """All samples, sorted by key."""
-        return self._items
-
-    def path(self, index: int) -> Path:
-        """The file of sample `index`."""
-        return self._root / self._items[index].key
-
-    def read(self, index: int, channels: int) -> Pixels:
-        """Decode sample `index` to (H, W, channels) uint8; raises BadImage."""
-        return image.read(self.path(index), channels, self._max_pixels)
-
-    def content(self, index: int) -> bytes:
-        """The file's bytes; raises BadImage."""
-        return image.read_bytes(self.path(index))
 
 
 def find_pairs(root: Path, target: str | None = None, task: str | None = None) -> Pairing | None:

@@ -123,6 +123,12 @@ class ReportData:
         return next((split for split in ("test", "val") if split in self.evaluations), None)
 
 
+def quoted(labels: Sequence[str], most: int = 5) -> str:
+    """The first few names in quotation marks, and how many more there are."""
+    shown = ", ".join(f"“{label}”" for label in labels[:most])
+    return shown + (f" and {len(labels) - most:,} more" if len(labels) > most else "")
+
+
 def percent(fraction: float) -> str:
     """A fraction as people read it; 99.96 % is not rounded up to a certainty it has not."""
     value = 100 * fraction

@@ -12,7 +12,7 @@ import numpy as np
 from vitrail.contracts import Floats, Task
 from vitrail.report import charts, statistics
 from vitrail.report.charts import Curve, Figures
-from vitrail.report.data import ReportData, percent
+from vitrail.report.data import ReportData, percent, quoted
 from vitrail.report.matrix import matrix
 from vitrail.report.section import Chosen, Hero, Mark, Metric, Section, opening
 from vitrail.report.statistics import ClassScore, Counts, Interval, Reliability
@@ -164,9 +164,7 @@ class ClassifySection(Section[ClassifyView]):
         absent = [data.labels[score.index] for score in view.per_class if score.images == 0]
         if not absent or not view.images:
             return []
-        shown = ", ".join(f"“{label}”" for label in absent[:5])
-        shown += f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
-        return [f"No {split} image of {len(absent):,} of the {len(data.labels):,} classes: {shown}."]
+        return [f"No {split} image of {len(absent):,} of the {len(data.labels):,} classes: {quoted(absent)}."]
 
     def figures(self, data: ReportData, view: ClassifyView, split: str) -> Figures:
         """Reliability, and the confusion of not too many classes."""

@@ -12,7 +12,7 @@ import numpy as np
 from vitrail.contracts import Floats, Task
 from vitrail.report import charts, statistics
 from vitrail.report.charts import Curve, Figures
-from vitrail.report.data import ReportData, percent
+from vitrail.report.data import ReportData, percent, quoted
 from vitrail.report.matrix import matrix
 from vitrail.report.section import Chosen, Hero, Mark, Metric, Section, opening, ranged
 from vitrail.report.statistics import Counts, Doubles, Interval
@@ -227,9 +227,7 @@ class MultiLabelSection(Section[MultiLabelView]):
         absent = [data.labels[score.index] for score in view.scores if not score.images]
         if not absent:
             return []
-        shown = ", ".join(f"“{label}”" for label in absent[:5])
-        shown += f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
-        return [f"No {split} image has {len(absent):,} of the {len(data.labels):,} labels: {shown}."]
+        return [f"No {split} image has {len(absent):,} of the {len(data.labels):,} labels: {quoted(absent)}."]
 
     def figures(self, data: ReportData, view: MultiLabelView, split: str) -> Figures:
         """Which labels go together, of not too many."""

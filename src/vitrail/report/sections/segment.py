@@ -12,7 +12,7 @@ import numpy as np
 from vitrail.contracts import Floats, Pixels, Prediction, Task
 from vitrail.report import charts, colours, statistics
 from vitrail.report.charts import Curve, Figures
-from vitrail.report.data import Key, Panel, ReportData, percent
+from vitrail.report.data import Key, Panel, ReportData, percent, quoted
 from vitrail.report.matrix import matrix
 from vitrail.report.section import Chosen, DenseSection, Hero, Mark, Metric, opening, ranged
 from vitrail.report.statistics import Confused, Counts, Doubles, Interval
@@ -213,9 +213,7 @@ class SegmentSection(DenseSection[SegmentView]):
         absent = [data.labels[score.index] for score in view.scores if not score.pixels]
         if not absent:
             return []
-        shown = ", ".join(f"“{label}”" for label in absent[:5])
-        shown += f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
-        return [f"No {split} pixel is of {len(absent):,} of the {len(data.labels):,} classes: {shown}."]
+        return [f"No {split} pixel is of {len(absent):,} of the {len(data.labels):,} classes: {quoted(absent)}."]
 
     def figures(self, data: ReportData, view: SegmentView, split: str) -> Figures:
         """The confusion by pixels, of not too many classes."""
