@@ -123,6 +123,11 @@ def test_the_command_trains_a_cnn_on_digits_and_does_not_offer_to_explain_it(tmp
     assert "no explanations: ResNet has no attention" in said.out + said.err
     assert "vitrail predict" in said.out + said.err
     assert "vitrail explain" not in said.out + said.err
+    Image.new("L", (8, 8)).save(tmp_path / "digit.png")
+    assert main(["predict", str(tmp_path / "run"), str(tmp_path / "digit.png")]) == 0
+    said = capfd.readouterr()
+    assert "digit.png,ok" in said.out
+    assert "vitrail explain" not in said.out + said.err
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused

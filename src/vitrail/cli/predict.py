@@ -15,6 +15,7 @@ from vitrail.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from vitrail.contracts import Prediction
+    from vitrail.explain.attention import Explainable
     from vitrail.predict.map_files import MapWriter
     from vitrail.predict.predictor import Predictor
 
@@ -32,6 +33,7 @@ class PredictOptions(Options):
 
 def predict(call: Call[PredictOptions]) -> Outcome:
     """Stream every input through the model into a table."""
+    from vitrail.explain.attention import unsuited
     from vitrail.predict.predictor import load
     from vitrail.predict.rows import Write, csv_header, csv_row, record, table_file, table_path
     from vitrail.predict.sources import expand
@@ -69,12 +71,13 @@ def predict(call: Call[PredictOptions]) -> Outcome:
             counter(done)
     counter.close()
     print(f"{count(done, 'image')}, {failed} failed" if failed else count(done, "image"), file=sys.stderr)
+    explainable: Explainable = predictor.artifact.model
     result = {"model": predictor.artifact.folder, "images": done, "failed": failed}
     return Outcome(
         result={"predict": result if path else {**result, "predictions": kept}},
         outputs=[path] if path else (),
         where=path,
-        next=[command("explain", run, words[0])] if failed < done else [],
+        next=[command("explain", run, words[0])] if failed < done and not unsuited(explainable) else [],
         aside=path is None,
         exit_code=DataError.exit_code if failed == done else 0,
     )

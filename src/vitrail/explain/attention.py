@@ -71,15 +71,8 @@ def attend(model: Explainable, images: Tensor, differentiable: bool = False) -> 
     on each cell of its grid.
     """
     backbone = cast(Backbone, model.backbone)
-    if not has_attention(model):
-        whose = "Vitrail's own transformers" if getattr(backbone, "attends_unseen", False) else "transformers"
-        what = "has no attention that can be seen" if whose != "transformers" else "has no attention"
-        raise UsageError(f"{type(backbone).__name__} {what}: this method explains {whose} only")
-    if len(backbone.stages()) > 1:
-        grids = " then ".join(f"{height} x {width}" for height, width in (stage.grid for stage in backbone.stages()))
-        raise UsageError(
-            f"{type(backbone).__name__} attends on grids of {grids}: this method needs one grid from first to last"
-        )
+    if why := unsuited(model):
+        raise UsageError(why)
     whole = nn.ModuleDict({"backbone": model.backbone, "head": model.head})
     was_training = model.training
     model.eval()
@@ -102,6 +95,20 @@ def attend(model: Explainable, images: Tensor, differentiable: bool = False) -> 
         features,
         backbone.prefix_names.index("cls") if reads_cls else None,
     )
+
+
+def unsuited(model: Explainable) -> str:
+    """Why attention cannot explain a model, in words; "" where it can."""
+    backbone = cast(Backbone, model.backbone)
+    name = type(backbone).__name__
+    if not has_attention(model):
+        whose = "Vitrail's own transformers" if getattr(backbone, "attends_unseen", False) else "transformers"
+        what = "has no attention that can be seen" if whose != "transformers" else "has no attention"
+        return f"{name} {what}: this method explains {whose} only"
+    if len(backbone.stages()) > 1:
+        grids = " then ".join(f"{height} x {width}" for height, width in (stage.grid for stage in backbone.stages()))
+        return f"{name} attends on grids of {grids}: this method needs one grid from first to last"
+    return ""
 
 
 def has_attention(model: Explainable) -> bool:
