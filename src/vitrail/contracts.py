@@ -87,13 +87,15 @@ class Stage:
     """A run of blocks on one grid.
 
     grid: (h, w) of its tokens.  prefix: leading tokens that stand nowhere on it.  entry: its tokens over the cells of
-    the stage before, None for the first, whose tokens come from pixels.
+    the stage before, None for the first, whose tokens come from pixels.  merge: the module that makes its tokens of
+    those of the stage before, None for the first and where a block does it.
     """
 
     blocks: tuple[nn.Module, ...]
     grid: tuple[int, int]
     prefix: int = 0
     entry: CellMap | None = None
+    merge: nn.Module | None = None
 
 
 @runtime_checkable
@@ -393,6 +395,15 @@ class Task(Targets, Protocol):
 
         spread: how each image's map goes back to the image's own size; without it maps stay in the model's pixels.
         """
+
+    def align(self, teacher: Task) -> Callable[[Tensor], Tensor]:
+        """What turns a teacher's raw outputs into this task's: classes by name, numbers in this standardisation.
+
+        Raises UsageError where the teacher does not answer all that is asked here.
+        """
+
+    def imitation(self, outputs: Tensor, taught: Tensor, hard: bool, temperature: float) -> Tensor:
+        """Per-sample loss (B,) of outputs against a teacher's aligned ones: its decisions (hard), or softened."""
 
     def truth(self, target: Any) -> dict[str, Any]:
         """A source's target as values for the columns `truths`."""

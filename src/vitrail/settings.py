@@ -69,6 +69,8 @@ class DataConfig(Strict):
     """Processes that read and augment; the number changes speed, never a bit of the result."""
     cache_mb: Annotated[int, Field(ge=0)] = 1024
     """Decoded images are kept in memory where all of them fit in this."""
+    batched: bool = False
+    """Images are kept on the device as uint8 and augmented there, a batch at a time; all of them must fit."""
     shapes: ShapesConfig = ShapesConfig()
 
 
@@ -78,7 +80,11 @@ class ModelConfig(Strict):
     name: str = "vit_tiny"
     image_size: Positive = 224
     patch_size: Positive = 16
-    pooling: Literal["cls", "mean", "map"] = "cls"
+    pooling: Literal["cls", "mean", "map", "seq"] = "cls"
+    weights: str | None = None
+    """What training starts from (`--from`): a run, a model folder, or a published checkpoint."""
+    new_head: bool = False
+    """Begin with a fresh head even where the one that comes with the weights would fit."""
     options: dict[str, bool | int | float | str | tuple[int, ...]] = {}
     """Fields of the family's own config, e.g. model.options.depth=6 or model.options.sr_ratios=[2,1,1,1]."""
 
@@ -127,13 +133,22 @@ class AugmentConfig(Strict):
     flip: bool = True
     jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Largest relative change of brightness, contrast and saturation."""
+    repeats: Annotated[int, Field(ge=1, le=64)] = 1
+    """Copies of each image in a row, each with an augmentation of its own; an epoch is as long as without."""
+    three: bool = False
+    """ThreeAugment: one of grey, solarised and blurred (DeiT III)."""
     randaugment_ops: Annotated[int, Field(ge=0, le=10)] = 0
     randaugment_magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    """Of 30, in torchvision's scale; timm's m9 of 10 is 27."""
+    randaugment_spread: Annotated[float, Field(ge=0, le=30)] = 0.0
+    """Standard deviation of the magnitude from one operation to the next; timm's mstd0.5 of 10 is 1.5."""
     erase: Fraction = 0.0
     mixup: Annotated[float, Field(ge=0)] = 0.0
     cutmix: Annotated[float, Field(ge=0)] = 0.0
     """Beta parameters; 0 is off. Where both are on, each group of images draws one of the two."""
     mix_probability: Fraction = 1.0
+    mix_off_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """So many epochs at the end see images that are not mixed."""
 
     @model_validator(mode="after")
     def _ranges_are_ranges(self) -> AugmentConfig:
@@ -155,7 +170,17 @@ class TrainConfig(Strict):
     min_lr: Annotated[float, Field(ge=0)] = 1e-5
     warmup_epochs: Annotated[float, Field(ge=0)] = 2.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    optimizer: Literal["adamw", "lamb", "sgd"] = "adamw"
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each block learns at this share of the rate of the one above it; 1 is one rate for all."""
+    freeze: Literal["none", "backbone"] = "none"
+    """backbone: only the head learns (a linear probe)."""
+    lora_rank: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Rank of the low-rank updates of the blocks' linear layers (LoRA), which alone learn beside the head; 0 is off."""
+    lora_alpha: Annotated[float, Field(gt=0)] = 16.0
+    """LoRA's updates are multiplied by this over the rank."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Also the momentum of sgd."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     clip: Annotated[float, Field(ge=0)] = 1.0
     """Largest gradient norm; 0 is no clipping."""
@@ -174,6 +199,21 @@ class TrainConfig(Strict):
     tensorboard: bool = False
 
 
+class DistillConfig(Strict):
+    """A teacher, and how the model learns from it beside its targets."""
+
+    teacher: str | None = None
+    """A run, a model folder, torchvision:NAME, timm:NAME; or auto: a CNN trained on the same images first."""
+    kind: Literal["hard", "soft", "feature"] = "hard"
+    """Learn the teacher's decision, its softened output, or its feature map."""
+    weight: Fraction = 0.5
+    """Share of the loss that the teacher's part has."""
+    temperature: Annotated[float, Field(gt=0)] = 3.0
+    """Of soft distillation."""
+    cache_mb: Annotated[int, Field(ge=0)] = 2048
+    """The teacher's outputs are kept on disk for later runs where all of them fit in this; 0 keeps none."""
+
+
 class Config(Strict):
     """Everything a run depends on. args.yaml is this; `vitrail train --config args.yaml` repeats the run."""
 
@@ -183,6 +223,7 @@ class Config(Strict):
     task: TaskConfig = TaskConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
+    distill: DistillConfig = DistillConfig()
     recipe: str = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     data_seed: Annotated[int, Field(ge=0)] = 0
@@ -208,6 +249,9 @@ SHORT: Mapping[str, str] = {
     "batch_size": "train.batch_size",
     "lr": "train.lr",
     "precision": "train.precision",
+    "from": "model.weights",
+    "new_head": "model.new_head",
+    "teacher": "distill.teacher",
 }
 """The short options of `train` -> the field each one sets; `recipe`, `device`, `seed` are fields of the same name."""
 

@@ -1,7 +1,8 @@
 """Resumable state: `checkpoints/step-N/`, committed whole, verified before it is read.
 
-Each holds the weights, their average, the optimizer's tensors (safetensors) and `state.json`. What is derived from the
-step - data position, learning rate, every random stream - is not stored, since it cannot differ.
+Each holds the weights, their average, what learned of the objective, the optimizer's tensors (safetensors) and
+`state.json`. What is derived from the step - data position, learning rate, every random stream - is not stored, since
+it cannot differ.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ class Progress:
     """State of the task with what was chosen on the last validation outputs."""
 
 
-def save(root: Path, progress: Progress, model: nn.Module, average: Average, updater: Updater, keep: int) -> Path:
+def save(
+    root: Path, progress: Progress, model: nn.Module, average: Average, updater: Updater, keep: int,
+    objective: nn.Module | None = None,
+) -> Path:  # fmt: skip
     """Commit `root/step-N`, then prune to the `keep` newest. Raises OSError with the older ones untouched."""
     folder = root / f"{PREFIX}{progress.step}"
 
@@ -57,6 +61,8 @@ def save(root: Path, progress: Progress, model: nn.Module, average: Average, upd
         _write(temporary / "model.safetensors", model.state_dict())
         if average.decay:
             _write(temporary / "average.safetensors", average.model.state_dict())
+        if objective is not None and objective.state_dict():
+            _write(temporary / "objective.safetensors", objective.state_dict())
         _write(temporary / "optimizer.safetensors", updater.tensors())
         (temporary / "state.json").write_text(json.dumps(asdict(progress), indent=1), encoding="utf-8")
 
@@ -90,12 +96,16 @@ def newest_good(root: Path) -> tuple[Path, list[str]]:
     raise IntegrityError(f"{root} holds no checkpoint: nothing to resume; start the run again")
 
 
-def load(folder: Path, model: nn.Module, average: Average, updater: Updater) -> Progress:
+def load(
+    folder: Path, model: nn.Module, average: Average, updater: Updater, objective: nn.Module | None = None
+) -> Progress:
     """Restore a verified checkpoint into freshly built objects. Raises IntegrityError if it does not fit them."""
     try:
         _fill(model, load_file(folder / "model.safetensors"), folder)
         if average.decay:
             _fill(average.model, load_file(folder / "average.safetensors"), folder)
+        if objective is not None and objective.state_dict():
+            _fill(objective, load_file(folder / "objective.safetensors"), folder)
         updater.restore(load_file(folder / "optimizer.safetensors"))
         return Progress(**json.loads((folder / "state.json").read_bytes()))
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:

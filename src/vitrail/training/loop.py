@@ -33,7 +33,7 @@ from vitrail.training.checkpoint import Progress
 from vitrail.training.ema import Average
 from vitrail.training.journal import Journal, duration
 from vitrail.training.memory import peak_memory_mb
-from vitrail.training.objective import Objective
+from vitrail.training.objective import Objective, has_parameters
 from vitrail.training.optimizer import Updater
 from vitrail.training.schedule import Schedule
 from vitrail.training.signals import Signals
@@ -61,13 +61,15 @@ class Loop:
         checkpoints: Path, allowed_failures: int,
     ) -> None:  # fmt: skip
         self.model = model.to(device)
-        self.task, self.objective, self.config, self.device = task, objective, config, device
+        self.objective = objective.to(device)
+        self.task, self.config, self.device = task, config, device
         self.make_batches, self.validation = make_batches, validation
         self.journal, self.keep, self.checkpoints = journal, keep, checkpoints
         self.allowed_failures = allowed_failures
         self.schedule = Schedule(images, config.train)
         self.average = Average(self.model, config.train.ema)
-        self.updater = Updater(self.model, config.train)
+        learners = {"model": self.model, "objective": self.objective}
+        self.updater = Updater(nn.ModuleDict(learners) if has_parameters(objective) else self.model, config.train)
         self.batch_statistics = has_batch_statistics(self.model)
         self.engine = make_engine(self.average.model)
         self.progress = Progress()
@@ -81,7 +83,7 @@ class Loop:
         folder, faults = checkpoint.newest_good(self.checkpoints)
         for fault in faults:
             self.journal.warn(f"{fault}; going back to {folder.name}")
-        self.progress = checkpoint.load(folder, self.model, self.average, self.updater)
+        self.progress = checkpoint.load(folder, self.model, self.average, self.updater, self.objective)
         self.journal.say(f"resuming after update {self.progress.step} of {self.schedule.steps}")
 
     def run(self) -> Progress:
@@ -138,6 +140,7 @@ class Loop:
         step, config = self.progress.step, self.config
         started = time.monotonic()
         self.model.train()
+        self.objective.train()
         loss_sum = torch.zeros((), device=self.device)
         weight = torch.zeros((), device=self.device)
         groups = 0
@@ -198,7 +201,7 @@ class Loop:
         self.journal.step({**record, "refused": entry["keys"]})
         if progress.refused_in_a_row >= REFUSED_LIMIT:
             self.pending.clear()
-            checkpoint.save(self.checkpoints, progress, self.model, self.average, self.updater, self._keep_count())
+            self._save()
             other = "" if self.config.train.precision == "fp32" else ", or use --precision fp32"
             raise TrainingError(
                 f"{REFUSED_LIMIT} updates in a row were not finite (last: update {entry['step']}, images {shown}).\n"
@@ -295,11 +298,11 @@ class Loop:
         self._flush_pending()
         self.progress.seconds = time.monotonic() - self._started
         self.journal.flush()
-        folder = checkpoint.save(
-            self.checkpoints, self.progress, self.model, self.average, self.updater, self._keep_count()
-        )
+        folder = self._save()
         self._saved = time.monotonic()
         return folder
 
-    def _keep_count(self) -> int:
-        return self.config.train.keep_checkpoints
+    def _save(self) -> Path:
+        kept = self.config.train.keep_checkpoints
+        parts = (self.model, self.average, self.updater)
+        return checkpoint.save(self.checkpoints, self.progress, *parts, kept, self.objective)

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
 from vitrail.contracts import Batch, Task
 
 
-class Objective(Protocol):
-    """A per-sample loss of a model on a batch."""
+class Objective(nn.Module, ABC):
+    """A per-sample loss of a model on a batch: (model, batch) -> (B,) float32; a mixed batch carries its `mixing`.
 
-    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        """(B,) float32; a mixed batch carries its `mixing`."""
+    Parameters of its own (a projection, a decoder) learn with the model and are in the checkpoints, but leave with
+    training: no model folder has them. A teacher is not to be registered among its modules.
+    """
+
+    @abstractmethod
+    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
+        """(B,) float32."""
 
 
-class Supervised:
+class Supervised(Objective):
     """The task's own loss on the task's own targets."""
 
     def __init__(self, task: Task) -> None:
+        super().__init__()
         self.task = task
 
-    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
         return self.task.loss(model(batch.images), batch.targets, batch.mixing, train=True)
+
+
+def has_parameters(objective: Objective) -> bool:
+    """Whether something of the objective learns."""
+    return any(True for _ in objective.parameters())

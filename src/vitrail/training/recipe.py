@@ -20,10 +20,32 @@ RECIPES = ("auto", "plain")
 
 
 @dataclass(frozen=True)
+class Pretrained:
+    """What training starts from (`--from`), as far as settings depend on it.
+
+    source: as the user wrote it.  model: its name, with the fields of its family's config in `options`.  image_size,
+    pooling, mean, std: what it was trained with.  head: whether it brings a head that will be kept.  supervised:
+    whether it was trained on targets, rather than on images alone.
+    """
+
+    source: str
+    model: str
+    options: Mapping[str, Any]
+    image_size: int
+    patch_size: int
+    pooling: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    head: bool
+    supervised: bool = True
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the choice depends on: training images, classes (0 where there are none), typical short side (pixels),
-    whether mirroring is safe; and of the task its name, whether its targets have a value per pixel, whether mixed
-    images and label smoothing have a loss, and the pooling it wants."""
+    whether mirroring is safe; of the task its name, whether its targets have a value per pixel, whether mixed images
+    and label smoothing have a loss, and the pooling it wants; the device; what training starts from, if it does.
+    """
 
     images: int
     classes: int
@@ -35,6 +57,8 @@ class Facts:
     mixes: bool = True
     smooths: bool = True
     pooling: str | None = None
+    device: str = "cpu"
+    pretrained: Pretrained | None = None
 
 
 @dataclass(frozen=True)
