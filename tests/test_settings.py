@@ -35,6 +35,14 @@ def test_a_stated_option_becomes_its_field(key: str, text: str, expected: dict) 
     assert settings.state(key, text) == expected
 
 
+@pytest.mark.parametrize(("given", "kept"), [("20", "20"), (20.0, "20"), ("2.5", "2.5")])
+def test_whole_epochs_are_written_as_such(given: Any, kept: str) -> None:
+    config = settings.build({"data.source": "digits", "train.epochs": given})
+    assert f"  epochs: {kept}\n" in settings.to_yaml(config)
+    with pytest.raises(UsageError, match=r"train.epochs: .* greater than 0"):
+        settings.build({"data.source": "digits", "train.epochs": 0})
+
+
 @pytest.mark.parametrize(("wrong", "right"), [("ephocs", "epochs"), ("train.weigth_decay", "train.weight_decay")])
 def test_a_misspelt_option_is_refused_with_the_nearest(wrong: str, right: str) -> None:
     with pytest.raises(UsageError, match=right):

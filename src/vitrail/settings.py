@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from vitrail.errors import UsageError, unknown
 
@@ -22,6 +22,12 @@ Stated = dict[str, Any]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+Amount = Annotated[
+    float,
+    AfterValidator(lambda value: int(value) if value.is_integer() else value),
+    PlainSerializer(lambda value: value),
+]
+"""A number that is written without a point where it is whole."""
 
 
 class Strict(BaseModel):
@@ -161,7 +167,8 @@ class AugmentConfig(Strict):
 class TrainConfig(Strict):
     """The optimisation."""
 
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
+    epochs: Annotated[Amount, Field(gt=0, le=100_000)] = 20
+    """Of 2.5, the last is cut after half its images."""
     batch_size: Positive = 64
     """Images per update, over all micro-steps."""
     accumulate: Positive = 1
@@ -214,6 +221,18 @@ class DistillConfig(Strict):
     """The teacher's outputs are kept on disk for later runs where all of them fit in this; 0 keeps none."""
 
 
+class PretrainConfig(Strict):
+    """What `vitrail pretrain` hides of an image and what fills it in; no other verb has a use for it."""
+
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
+    """Share of an image that is hidden."""
+    mask_unit: Positive | None = None
+    """Side of a hidden square, in pixels; None is a patch, which is what a ViT's encoder leaves out."""
+    decoder_width: Annotated[int, Field(ge=4, le=65_536)] | None = None
+    decoder_depth: Annotated[int, Field(ge=0, le=512)] | None = None
+    """Of the transformer that fills in a ViT's hidden patches; None where one linear layer does it."""
+
+
 class Config(Strict):
     """Everything a run depends on. args.yaml is this; `vitrail train --config args.yaml` repeats the run."""
 
@@ -224,6 +243,7 @@ class Config(Strict):
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
     distill: DistillConfig = DistillConfig()
+    pretrain: PretrainConfig = PretrainConfig()
     recipe: str = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     data_seed: Annotated[int, Field(ge=0)] = 0
@@ -235,6 +255,9 @@ class Config(Strict):
 
 CUSTOM = "custom"
 """The model name of a run whose backbone came from Python and is in no catalogue."""
+
+NO_TASK = "none"
+"""The task's name where there is none: a model that was pretrained on images alone."""
 
 SHORT: Mapping[str, str] = {
     "model": "model.name",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -25,6 +27,22 @@ def test_every_epoch_that_fits_a_step_ends_once(images: int, batch: int, epochs:
     schedule = Schedule(max(images, batch), TrainConfig(epochs=epochs, batch_size=batch))
     ends = [schedule.epochs_done(s) for s in range(1, schedule.steps + 1) if schedule.ends_epoch(s)]
     assert ends == list(range(1, epochs + 1))
+
+
+@given(images=st.integers(1, 500), batch=st.integers(1, 64), epochs=st.floats(0.01, 12, allow_subnormal=False))
+def test_a_cut_epoch_ends_with_the_last_step(images: int, batch: int, epochs: float) -> None:
+    schedule = Schedule(max(images, batch), TrainConfig(epochs=epochs, batch_size=batch))
+    ends = [schedule.epochs_done(s) for s in range(1, schedule.steps + 1) if schedule.ends_epoch(s)]
+    whole = [e for e in range(1, 13) if -(-e * schedule.images // batch) < schedule.steps]
+    assert ends == [*whole, epochs]
+    assert schedule.ends_epoch(schedule.steps)
+
+
+def test_the_rate_comes_down_within_a_cut_epoch() -> None:
+    schedule = Schedule(100, TrainConfig(epochs=0.5, batch_size=10, lr=0.1, min_lr=0.0, warmup_epochs=0))
+    assert [schedule.lr(s) for s in range(6)] == pytest.approx(
+        [0.05 * (1 + math.cos(math.pi * s / 5)) for s in range(6)]
+    )
 
 
 def test_rate_is_warm_up_then_torch_cosine() -> None:

@@ -32,7 +32,7 @@ class TrainOptions(Options):
     )
     group: str | None = option("a table's column whose equal values stay in one split", "COLUMN", "Data")
     split_file: str | None = option("lists of what is train, val and test, obeyed exactly", "FILE", "Data")
-    epochs: int | None = option("passes over the training images", "N", "Training")
+    epochs: float | None = option("passes over the training images; of 2.5 the last is cut short", "N", "Training")
     batch_size: int | None = option("images per update", "N", "Training")
     lr: float | None = option("largest learning rate", "RATE", "Training")
     recipe: str | None = option("auto, or plain: crop, flip and AdamW only", "NAME", "Training")

@@ -61,7 +61,7 @@ def number(value: Any) -> float | None:
 # ------------------------------------------------------------------------------------------------- over the epochs
 
 
-def loss(history: Sequence[Mapping[str, Any]], best: int | None) -> Figure:
+def loss(history: Sequence[Mapping[str, Any]], best: float | None) -> Figure:
     """Loss on train and val; it may fall below 0 where it is a likelihood."""
     figure, axes = _over_epochs(history, {"train/loss": "train", "val/loss": "val"}, best)
     axes.set_ylabel("loss")
@@ -69,7 +69,7 @@ def loss(history: Sequence[Mapping[str, Any]], best: int | None) -> Figure:
     return figure
 
 
-def metrics(history: Sequence[Mapping[str, Any]], best: int | None, curve: Curve) -> Figure | None:
+def metrics(history: Sequence[Mapping[str, Any]], best: float | None, curve: Curve) -> Figure | None:
     """One chart of a section's; None where the history has none of its metrics."""
     names = {f"val/{metric}": name for metric, name in curve.columns.items()}
     if all(number(row.get(column)) is None for row in history for column in names):
@@ -94,7 +94,7 @@ def rate(history: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _over_epochs(
-    history: Sequence[Mapping[str, Any]], columns: Mapping[str, str], best: int | None
+    history: Sequence[Mapping[str, Any]], columns: Mapping[str, str], best: float | None
 ) -> tuple[Figure, Axes]:
     """Columns of results.csv against the epoch; empty cells and what is not finite are left out."""
     figure = Figure(layout="constrained")

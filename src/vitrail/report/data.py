@@ -102,7 +102,7 @@ class ReportData:
     evaluations: Mapping[str, Any]
     reasons: Sequence[tuple[str, Any, str]] = ()
     history: Sequence[Mapping[str, Any]] = ()
-    best_epoch: int | None = None
+    best_epoch: float | None = None
     headline: str = "accuracy"
     audit: Mapping[str, Any] = field(default_factory=dict)
     split: Mapping[str, Any] = field(default_factory=dict)

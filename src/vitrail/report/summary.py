@@ -58,11 +58,11 @@ def training(data: ReportData) -> list[str]:
     if len(epochs) < 2:
         return []
     section = section_of(data.config.task.name)
-    last = int(float(epochs[-1]["epoch"]))
+    last = float(epochs[-1]["epoch"])
     notes = []
     if data.best_epoch is not None:
-        first, best = int(float(epochs[0]["epoch"])), _inside(section.words(data.headline))
-        notes.append(f"The weights of epoch {data.best_epoch} (of {first} to {last}) were kept: best val {best}.")
+        first, best = float(epochs[0]["epoch"]), _inside(section.words(data.headline))
+        notes.append(f"The weights of epoch {data.best_epoch:g} (of {first:g} to {last:g}) were kept: best val {best}.")
         if data.best_epoch == last:
             notes.append("The best epoch is the last: more epochs would probably help.")
     losses = [(value, row) for row in epochs if (value := number(row.get("val/loss"))) is not None]
@@ -71,7 +71,7 @@ def training(data: ReportData) -> list[str]:
         final = losses[-1][0]
         if final > 1.1 * lowest > 0:
             notes.append(
-                f"The val loss was lowest after epoch {int(float(at['epoch']))} and rose by "
+                f"The val loss was lowest after epoch {float(at['epoch']):g} and rose by "
                 f"{percent(final / lowest - 1)} since: the model has begun to learn the training images by heart."
             )
     notes.append(

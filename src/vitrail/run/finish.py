@@ -92,7 +92,7 @@ def finish(
     for split, result in results.items():
         told = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
         journal.say(f"{split}: {told}  ({len(result.keys)} images)")
-    journal.say(f"best epoch {progress.best_epoch}, trained in {duration(progress.seconds)}")
+    journal.say(f"best epoch {progress.best_epoch:g}, trained in {duration(progress.seconds)}")
 
 
 def evaluate_split(

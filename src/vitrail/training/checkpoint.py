@@ -38,7 +38,7 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     """Rows of results.csv."""
     best: float | None = None
-    best_epoch: int = 0
+    best_epoch: float = 0
     refused_in_a_row: int = 0
     refused: int = 0
     failures: dict[str, str] = field(default_factory=dict)

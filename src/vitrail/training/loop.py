@@ -179,7 +179,7 @@ class Loop:
         rate = sum(n for _, n in self.speed) / max(1e-9, sum(t for t, _ in self.speed))
         left = (self.schedule.steps - self.progress.step) * self.config.train.batch_size / max(rate, 1e-9)
         epoch = min(self.config.train.epochs, self.schedule.epochs_done(self.progress.step) + 1)
-        what = f"epoch {epoch}/{self.config.train.epochs} step"
+        what = f"epoch {epoch:g}/{self.config.train.epochs:g} step"
         self.journal.advance(what, self.progress.step, self.schedule.steps, f"{note}, {rate:.0f} images/s", left)
 
     def _read(self, entry: dict[str, Any]) -> None:
@@ -250,7 +250,7 @@ class Loop:
             self.keep("best", self.average.model, result.metrics, self._tuned())
         shown = f"{score:.4f}" if score is not None else "not defined"
         self.journal.say(
-            f"epoch {epoch}/{train.epochs}  loss {loss:.4f}  val loss {result.metrics.get('loss', math.nan):.4f}"
+            f"epoch {epoch:g}/{train.epochs:g}  loss {loss:.4f}  val loss {result.metrics.get('loss', math.nan):.4f}"
             f"  val {self.task.headline} {shown}{' (best)' if better else ''}"
             f"  {rate:.0f} images/s  {duration(progress.seconds)}"
         )
@@ -263,7 +263,7 @@ class Loop:
     def _evaluate(self) -> Evaluation:
         return evaluate(self.engine, self.validation, self.task, progress=lambda done: self._answer_signal())
 
-    def _has_row(self, epoch: int) -> bool:
+    def _has_row(self, epoch: float) -> bool:
         return bool(self.progress.history) and self.progress.history[-1]["epoch"] >= epoch
 
     def _tuned(self) -> Task:

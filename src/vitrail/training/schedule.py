@@ -13,7 +13,8 @@ class Schedule:
     """Positions of an endless order of `images` samples, cut into steps of `batch_size`.
 
     Every step is full: an epoch may end inside one, and the step belongs to the epoch it ends in. Each sample is used
-    once an epoch; the last step may take a few samples of one epoch more.
+    once an epoch; the last step may take a few samples of one epoch more. The last epoch of 2.5 is cut after half its
+    samples, and the rate has then come down all the same.
     """
 
     images: int
@@ -24,12 +25,14 @@ class Schedule:
         """Updates in the whole run."""
         return math.ceil(self.config.epochs * self.images / self.config.batch_size)
 
-    def epochs_done(self, step: int) -> int:
-        """Whole epochs of samples used after `step` updates."""
-        return min(self.config.epochs, step * self.config.batch_size // self.images)
+    def epochs_done(self, step: int) -> float:
+        """Epochs that ended within `step` updates: a whole number, but after the last step, if that cuts an epoch."""
+        if step >= self.steps:
+            return self.config.epochs
+        return step * self.config.batch_size // self.images
 
     def ends_epoch(self, step: int) -> bool:
-        """Whether the update that led to `step` completed at least one epoch."""
+        """Whether the update that led to `step` completed at least one epoch, or cut the last."""
         return step > 0 and self.epochs_done(step) > self.epochs_done(step - 1)
 
     def lr(self, step: int) -> float:
