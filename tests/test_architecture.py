@@ -38,7 +38,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "evaluate": {"base", "data", "tasks", "distributed", "runtime"},
     "training": {"base", "data", "tasks", "distributed", "evaluate", "artifact", "cost"},
     "distill": {"base", "layers", "heads", "data", "tasks", "assemble", "artifact", "training"},
-    "pretrain": {"base", "layers", "heads", "data", "tasks", "assemble", "artifact", "training"},
+    "pretraining": {"base", "layers", "heads", "data", "tasks", "assemble", "artifact", "training"},
     "explain": {"base", "layers", "data", "tasks", "artifact", "runtime"},
     "predict": {"base", "data", "tasks", "artifact", "runtime", "explain"},
     "export": {"base", "data", "tasks", "artifact", "evaluate", "runtime"},

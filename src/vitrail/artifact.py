@@ -2,6 +2,9 @@
 
 config.json model.safetensors preprocessor.json labels.json   covered by MANIFEST.json, checked on every load
 README.md                                                      the model card, yours to edit
+
+What `vitrail pretrain` writes is such a folder without a head: in config.json its task is called "none", labels.json is
+empty, and every tensor is named `backbone.*`, as in a whole model. `load_backbone` reads the backbone of either kind.
 """
 
 from __future__ import annotations
@@ -20,11 +23,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vitrail import durable
-from vitrail.assemble import VisionModel, build_model, fill
+from vitrail.assemble import VisionModel, build_model, build_trunk, fill
 from vitrail.contracts import Backbone, Task
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import IntegrityError, UsageError
-from vitrail.settings import CUSTOM, Config
+from vitrail.settings import CUSTOM, NO_TASK, Config
 from vitrail.tasks import restore
 
 UNMEASURED = "Nothing was measured here: its makers' figures are not proved by this file."
@@ -41,6 +44,19 @@ class Artifact:
     model: VisionModel
     config: Config
     task: Task
+    preprocessor: Preprocessor
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The backbone of a model folder, with its weights: what another head can stand on.
+
+    config: of the run that made it; its task is NO_TASK where there never was a head.
+    """
+
+    folder: Path
+    backbone: nn.Module
+    config: Config
     preprocessor: Preprocessor
 
 
@@ -100,30 +116,68 @@ def load(path: str | Path, device: str = "cpu", backbone: Backbone | None = None
     folder = find(path)
     durable.verify(folder)
     config = _config(folder)
+    if config.task.name == NO_TASK:
+        raise UsageError(
+            f"{folder} was pretrained on images alone and has no head to answer with:\n"
+            f"give it one with vitrail train DATA --from {shlex.quote(str(path))}"
+        )
     if config.model.name == CUSTOM and backbone is None:
         raise UsageError(
             f"{folder} was trained with a backbone from Python: give one like it, load(path, backbone=...)"
         )
     task = restore(_read_json(folder / "labels.json"))
-    try:
-        preprocessor = Preprocessor.model_validate(_read_json(folder / "preprocessor.json"))
-    except ValidationError as error:
-        raise _damaged(folder / "preprocessor.json", error) from None
-    try:
-        tensors = load_file(folder / "model.safetensors")
-    except SafetensorError as error:
-        raise _damaged(folder / "model.safetensors", error) from None
+    preprocessor = _preprocessor(folder)
+    tensors = _tensors(folder)
     try:
         with torch.device("meta"):  # the file brings the memory: nothing is allocated on a config's word
             model = VisionModel(backbone, task, config.model.pooling) if backbone else build_model(config, task)
     except UsageError as error:
         raise _damaged(folder / "config.json", error) from None
-    takes = cast(Backbone, model.backbone)
-    expected = (*takes.image_size, takes.in_channels)
-    if (*preprocessor.size, preprocessor.channels) != expected:
-        raise IntegrityError(f"{folder / 'preprocessor.json'} does not fit the model, which takes {expected} (H, W, C)")
+    _check_fits(folder, preprocessor, cast(Backbone, model.backbone))
     fill(model, tensors, folder / "model.safetensors")
     return Artifact(folder, model.to(device).eval(), config, task, preprocessor)
+
+
+def load_backbone(path: str | Path, device: str = "cpu") -> Trunk:
+    """The backbone of a model folder or of the best of a run, whatever stood on it, in evaluation mode.
+
+    Raises IntegrityError as `load` does, UsageError where the backbone came from Python and is in no catalogue.
+    """
+    folder = find(path)
+    durable.verify(folder)
+    config = _config(folder)
+    if config.model.name == CUSTOM:
+        raise UsageError(f"{folder} was trained with a backbone from Python, which is in no catalogue")
+    preprocessor = _preprocessor(folder)
+    tensors = {name: tensor for name, tensor in _tensors(folder).items() if name.startswith("backbone.")}
+    try:
+        with torch.device("meta"):
+            whole = build_trunk(config)
+    except UsageError as error:
+        raise _damaged(folder / "config.json", error) from None
+    _check_fits(folder, preprocessor, cast(Backbone, whole["backbone"]))
+    fill(whole, tensors, folder / "model.safetensors")
+    return Trunk(folder, whole["backbone"].to(device).eval(), config, preprocessor)
+
+
+def _preprocessor(folder: Path) -> Preprocessor:
+    try:
+        return Preprocessor.model_validate(_read_json(folder / "preprocessor.json"))
+    except ValidationError as error:
+        raise _damaged(folder / "preprocessor.json", error) from None
+
+
+def _tensors(folder: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(folder / "model.safetensors")
+    except SafetensorError as error:
+        raise _damaged(folder / "model.safetensors", error) from None
+
+
+def _check_fits(folder: Path, preprocessor: Preprocessor, backbone: Backbone) -> None:
+    expected = (*backbone.image_size, backbone.in_channels)
+    if (*preprocessor.size, preprocessor.channels) != expected:
+        raise IntegrityError(f"{folder / 'preprocessor.json'} does not fit the model, which takes {expected} (H, W, C)")
 
 
 def _config(folder: Path) -> Config:
@@ -166,6 +220,8 @@ def storage_failure(error: SafetensorError) -> OSError:
 
 
 def _card(config: Config, task: Task, preprocessor: Preprocessor, card: Mapping[str, Any]) -> str:
+    if config.task.name == NO_TASK:
+        return _card_without_head(config, preprocessor, card)
     metrics = card.get("metrics", {})
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
     height, width = preprocessor.size
@@ -197,6 +253,30 @@ vitrail.load("THIS_FOLDER").predict(["image.jpg"])
 
 **Limits.** It answers whatever the image shows, and its figures hold for images like those it was trained and tested
 on. `config.json` has every setting, `preprocessor.json` how an image must be prepared.
+"""
+
+
+def _card_without_head(config: Config, preprocessor: Preprocessor, card: Mapping[str, Any]) -> str:
+    height, width = preprocessor.size
+    metrics = card.get("metrics", {})
+    rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
+    return f"""# {card.get("run", config.model.name)}
+
+The backbone of `{config.model.name}` (patch {config.model.patch_size}, {height} x {width} pixels,
+{preprocessor.channels} channels), pretrained with Vitrail on the images of `{card.get("data", config.data.source)}`
+alone: it learned to fill in hidden parts of them, and saw no label.
+
+| {card.get("split", "val")} | |
+|---|---|
+{rows}
+
+Loss on hidden parts of the {card.get("split", "val")} split, which also chose this epoch.
+
+```
+vitrail train DATA --from THIS_FOLDER
+```
+
+**Limits.** It has no head and answers nothing before it is trained on targets.
 """
 
 

@@ -84,18 +84,17 @@ def build_model(config: Config, task: Task) -> VisionModel:
     Where the default device is meta it has shapes and no memory; `fill` then gives it both.
     Raises UsageError as `create_model` does, and for an option that the config has under a name of its own.
     """
-    model = config.model
-    for option in model.options:
-        if option in OWN_FIELDS:
-            raise UsageError(f"model.options.{option}: that is {OWN_FIELDS[option]}; set it there")
-    stated = {
-        "image_size": model.image_size,
-        "patch_size": model.patch_size,
-        "pooling": model.pooling,
-        "in_channels": config.data.channels,
-        "drop_path": config.train.drop_path,
-    }
-    return _assemble(model.name, task, {**stated, **model.options}, config.seed)
+    return _assemble(config.model.name, task, _stated(config), config.seed)
+
+
+def build_trunk(config: Config) -> nn.ModuleDict:
+    """The backbone of a run's complete config alone, as the entry "backbone", with the first values it has in a whole
+    model. Where the default device is meta it has shapes and no memory."""
+    family = configure(config.model.name, **_stated(config))
+    whole = nn.ModuleDict({"backbone": cast(nn.Module, build_backbone(config.model.name, family))})
+    if torch.get_default_device().type != "meta":
+        initialise(whole, config.seed)
+    return whole
 
 
 def attach_head(backbone: Backbone, task: Task, pooling: str, seed: int) -> VisionModel:
@@ -125,6 +124,22 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
     on_meta = any(tensor.is_meta for tensor in own.values())
     model.load_state_dict({name: tensors[name].to(own[name].dtype) for name in own}, assign=on_meta)
     fill_buffers(model)
+
+
+def _stated(config: Config) -> dict[str, Any]:
+    """Fields of the family's config that a run's config states."""
+    model = config.model
+    for option in model.options:
+        if option in OWN_FIELDS:
+            raise UsageError(f"model.options.{option}: that is {OWN_FIELDS[option]}; set it there")
+    stated = {
+        "image_size": model.image_size,
+        "patch_size": model.patch_size,
+        "pooling": model.pooling,
+        "in_channels": config.data.channels,
+        "drop_path": config.train.drop_path,
+    }
+    return {**stated, **model.options}
 
 
 def _assemble(name: str, task: Task, stated: Mapping[str, Any], seed: int) -> VisionModel:
