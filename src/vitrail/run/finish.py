@@ -35,7 +35,7 @@ from vitrail.settings import Config
 from vitrail.training.checkpoint import Progress
 from vitrail.training.journal import Journal, duration
 from vitrail.training.memory import peak_memory_mb
-from vitrail.training.recipe import Reason
+from vitrail.training.recipes import Reason
 
 BATCH = 64
 

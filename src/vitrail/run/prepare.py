@@ -23,7 +23,7 @@ from vitrail.runtime.torch_engine import pick_device
 from vitrail.settings import CUSTOM, Config, DataConfig, Stated, TaskConfig, build
 from vitrail.tasks import create_task, list_tasks, numbered_task
 from vitrail.training.journal import Journal
-from vitrail.training.recipe import SMALL, Choice, Facts, Reason, choose, has_size
+from vitrail.training.recipes import SMALL, Choice, Facts, Pretrained, Reason, choose, has_size
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,8 @@ def make_task(config: Config, data: Data) -> Task:
     return create_task(config.task.name, data.targets("train"), config.task, data.source.target_names)
 
 
-def choose_settings(stated: Stated, data: Data, device: str) -> Choice:
-    """Fill every open field from the data; see `training.recipe`."""
+def choose_settings(stated: Stated, data: Data, device: str, pretrained: Pretrained | None = None) -> Choice:
+    """Fill every open field from the data, and from what training starts from; see `training.recipes`."""
     size = data.source.hints.native_size or _typical_short_side(data.audit)
     config = build(stated)
     classes = len(set(map(str, data.targets("train")))) if config.task.name == "classify" else 0
@@ -176,9 +176,13 @@ def choose_settings(stated: Stated, data: Data, device: str) -> Choice:
         native_size=size,
         flip=data.source.hints.flip,
         cores=_cores(),
+        device=device,
+        pretrained=pretrained,
         **_of_task(config.task.name),
     )
-    name = config.model.name
+    if pretrained is not None and "model.name" not in stated:
+        stated = {**stated, "model.name": pretrained.model}
+    name = build(stated).model.name
     row = variant("vit_tiny" if name == CUSTOM else name)
     threads = int(stated.get("threads", 0)) or torch.get_num_threads()
     choice = choose(facts, row, {**stated, "device": device, "threads": threads})

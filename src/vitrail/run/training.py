@@ -49,7 +49,7 @@ from vitrail.training.checkpoint import Progress
 from vitrail.training.journal import Journal
 from vitrail.training.loop import Loop
 from vitrail.training.objective import Supervised
-from vitrail.training.recipe import Reason
+from vitrail.training.recipes import Reason
 
 EVALUATION_BATCH = 64
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vitrail.errors import UsageError
 from vitrail.models import variant
-from vitrail.training.recipe import Choice, Facts, choose, complete
+from vitrail.training.recipes import Choice, Facts, choose, complete
 
 PHOTOS = Facts(images=1200, classes=24, native_size=240, flip=True, cores=2)
 DIGITS = Facts(images=1257, classes=10, native_size=8, flip=False, cores=8)
