@@ -378,6 +378,8 @@ class Task(Targets, Protocol):
     """Whether mixed images (mixup, CutMix) have a loss."""
     pooling: str | None
     """The pooling that suits the task better than the model's own, or None."""
+    softens: bool
+    """Whether a teacher's answer has a softened form, as probabilities have; a number has none."""
 
     def head(self, backbone: Backbone, pooling: str) -> nn.Module:
         """A fresh head: Features -> outputs (B, Y)."""

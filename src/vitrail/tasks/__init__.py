@@ -10,11 +10,14 @@ import importlib
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitrail.contracts import Task
-from vitrail.errors import DataError, IntegrityError, unknown
+from vitrail.errors import DataError, IntegrityError, UsageError, unknown
 from vitrail.settings import TaskConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def list_tasks() -> list[str]:
@@ -53,3 +56,27 @@ def restore(state: Mapping[str, Any]) -> Task:
         return task
     except (KeyError, TypeError, ValueError, DataError) as error:
         raise IntegrityError(f"labels.json is damaged ({error!r}): it is no task's state") from None
+
+
+def counterparts(student: Task, teacher: Task, what: str, wanted: Sequence[str], known: Sequence[str]) -> list[int]:
+    """The place among a teacher's names of each name that a student of the same task wants.
+
+    what: the names are of, in the plural.  Raises UsageError where the teacher is for another task, or lacks a name.
+    """
+    instead = "distill.kind=feature needs nothing of that in common"
+    if teacher.name != student.name:
+        raise UsageError(f"the teacher is for the task {teacher.name}, and this run is for {student.name}: {instead}")
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        shown = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        has = ", ".join(map(repr, known[:5])) + (", ..." if len(known) > 5 else "")
+        raise UsageError(
+            f"the teacher does not know {len(missing)} of the {len(wanted)} {what}: {shown} (it knows {has}).\n"
+            f"Give a teacher trained on these {what}, or let --teacher auto train one; {instead}"
+        )
+    return [known.index(name) for name in wanted]
+
+
+def chosen(outputs: Tensor, places: Sequence[int]) -> Tensor:
+    """The outputs (B, Y, ...) at those places of the second dimension, in their order."""
+    return outputs if list(places) == list(range(outputs.shape[1])) else outputs[:, list(places)]

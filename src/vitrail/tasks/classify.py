@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from vitrail.contracts import Backbone, Meter, Mixing, Prediction, Spread, Task
 from vitrail.errors import DataError, UsageError, nearest
 from vitrail.settings import TaskConfig
+from vitrail.tasks import chosen, counterparts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,6 +40,7 @@ class Classify:
     dense: bool = False
     mixes: bool = True
     pooling: str | None = None
+    softens: bool = True
 
     def __init__(
         self, labels: Sequence[str], smoothing: float = 0.0, weights: Sequence[float] | None = None,
@@ -117,6 +119,32 @@ class Classify:
         wanted = wanted * (1 - self.smoothing) + self.smoothing / self.outputs
         loss = F.binary_cross_entropy_with_logits(outputs.float(), wanted, reduction="none").sum(dim=1)
         return loss if self.weights is None else loss * loss.new_tensor(self.weights)[targets]
+
+    def align(self, teacher: Task) -> Callable[[Tensor], Tensor]:
+        """A teacher's logits -> those of the classes here, by name; its other classes leave before any softmax."""
+        known = teacher.state().get("labels", ())
+        places = counterparts(self, teacher, "classes", self.labels, known)
+        return lambda outputs: chosen(outputs, places)
+
+    def imitation(self, outputs: Tensor, taught: Tensor, hard: bool, temperature: float) -> Tensor:
+        """Against a teacher's logits (B, Y), per sample: (B,) float32.
+
+        hard: the loss on the teacher's decision, without smoothing (DeiT, arXiv 2012.12877, equation 3). Softened, with
+        T the temperature: T^2 KL(teacher || student) of both softmaxes at T, summed over the classes (Hinton et al.
+        2015, arXiv 1503.02531; DeiT, equation 2). Its mean over a batch is "batchmean": DeiT's code divides by the
+        classes as well, a thousand times less than the equation.
+        """
+        import torch.nn.functional as F
+
+        logits, wanted = outputs.float(), taught.float()
+        if not hard:
+            own, theirs = (F.log_softmax(each / temperature, dim=1) for each in (logits, wanted))
+            return temperature**2 * F.kl_div(own, theirs, reduction="none", log_target=True).sum(dim=1)
+        decided = wanted.argmax(dim=1)
+        if not self.binary:
+            return F.cross_entropy(logits, decided, reduction="none")
+        said = F.one_hot(decided, self.outputs).float()
+        return F.binary_cross_entropy_with_logits(logits, said, reduction="none").sum(dim=1)
 
     def meter(self) -> Meter:
         """accuracy, accuracy_top5 (from 6 classes on), f1_macro, auroc (each class against the rest), ece.

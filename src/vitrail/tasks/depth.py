@@ -6,7 +6,7 @@ Importing this module and decoding load no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from vitrail.contracts import Backbone, Floats, Meter, Mixing, Prediction, Sprea
 from vitrail.data.maps import read_map
 from vitrail.errors import BadImage, DataError, UsageError
 from vitrail.settings import TaskConfig
-from vitrail.tasks.regress import short, split_unit
+from vitrail.tasks import chosen, counterparts
+from vitrail.tasks.regress import same_units, short, split_unit
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,6 +47,7 @@ class Depth:
     dense: bool = True
     mixes: bool = False
     pooling: str | None = None
+    softens: bool = False
 
     def __init__(
         self, names: Sequence[str], units: Sequence[str], mean: Sequence[float], std: Sequence[float], *,
@@ -122,6 +124,33 @@ class Depth:
         apart = apart * std  # back in logarithms, whose differences are what is invariant to scale
         first, second = apart.sum(dim=(1, 2, 3)) / count, apart.square().sum(dim=(1, 2, 3)) / count
         return (second - VARIANCE_FOCUS * first.square()).clamp(min=1e-12).sqrt()
+
+    def align(self, teacher: Task) -> Callable[[Tensor], Tensor]:
+        """A teacher's outputs -> its maps of those here, by name, in units: (B, M, H, W).
+
+        NaN, which counts in no loss, where it says a value that the scale-invariant loss has no logarithm for.
+        """
+        import torch
+
+        state = teacher.state()
+        places = counterparts(self, teacher, "maps", self.names, state.get("maps", ()))
+        same_units(self.names, self.units, [state["units"][place] for place in places])
+        mean, std = (torch.tensor(state[key], dtype=torch.float32)[:, None, None] for key in ("mean", "std"))
+        logarithmic = state["loss"] == "silog"
+
+        def aligned(outputs: Tensor) -> Tensor:
+            units = outputs.float() * std.to(outputs.device) + mean.to(outputs.device)
+            units = units.clamp(max=80.0).exp() if logarithmic else units
+            return chosen(units.where(units > 0, torch.nan) if self.logarithmic else units, places)
+
+        return aligned
+
+    def imitation(self, outputs: Tensor, taught: Tensor, hard: bool, temperature: float) -> Tensor:
+        """The loss with a teacher's maps (B, M, H, W) in the place of the truth, per sample: (B,) float32.
+
+        Every pixel counts, those whose truth is not known as well. A number has no softened form: `softens` is false.
+        """
+        return self.loss(outputs, taught)
 
     def meter(self) -> Meter:
         """mae and rmse in units, r2 over known pixels; abs_rel, delta1 to delta3 where truths are positive.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from vitrail.contracts import Backbone, Meter, Mixing, Prediction, Spread, Task
 from vitrail.errors import DataError, UsageError, nearest
 from vitrail.settings import TaskConfig
+from vitrail.tasks import chosen, counterparts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,6 +48,7 @@ class MultiLabel:
     dense: bool = False
     mixes: bool = True
     pooling: str | None = None
+    softens: bool = True
 
     def __init__(
         self, labels: Sequence[str], *, thresholds: Sequence[float] | None = None, loss: str = "bce",
@@ -108,6 +110,35 @@ class MultiLabel:
         if self.weights is not None:
             losses = losses * (1 + wanted * (losses.new_tensor(self.weights) - 1))
         return losses.mean(dim=1)
+
+    def align(self, teacher: Task) -> Callable[[Tensor], Tensor]:
+        """A teacher's logits -> (B, 2, Y) of the labels here, by name: logits, and 1 where the teacher says the label.
+
+        It says those at or above its own thresholds, which it has from its validation images.
+        """
+        import torch
+
+        state = teacher.state()
+        places = counterparts(self, teacher, "labels", self.labels, state.get("labels", ()))
+        least = torch.tensor([state["thresholds"][place] for place in places], dtype=torch.float32)
+
+        def aligned(outputs: Tensor) -> Tensor:
+            logits = chosen(outputs, places).float()
+            return torch.stack([logits, (logits.sigmoid() >= least.to(logits.device)).float()], dim=1)
+
+        return aligned
+
+    def imitation(self, outputs: Tensor, taught: Tensor, hard: bool, temperature: float) -> Tensor:
+        """Against a teacher's (B, 2, Y), the mean over labels of binary cross-entropy, per sample: (B,) float32.
+
+        hard: against the labels that the teacher says. Softened: against its probabilities, both at the temperature T,
+        times T^2.
+        """
+        logits, (theirs, said) = outputs.float(), taught.float().unbind(dim=1)
+        if hard:
+            return _cross_entropy(logits, said).mean(dim=1)
+        wanted = (theirs / temperature).sigmoid()
+        return temperature**2 * _cross_entropy(logits / temperature, wanted).mean(dim=1)
 
     def meter(self) -> Meter:
         """map (mean average precision over the labels that a split has), f1_micro and f1_macro at the thresholds."""

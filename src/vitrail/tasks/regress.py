@@ -15,6 +15,7 @@ import numpy as np
 from vitrail.contracts import Backbone, Meter, Mixing, Prediction, Spread, Task
 from vitrail.errors import DataError, UsageError
 from vitrail.settings import TaskConfig
+from vitrail.tasks import chosen, counterparts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,6 +42,7 @@ class Regress:
     dense: bool = False
     mixes: bool = True
     pooling: str | None = "map"
+    softens: bool = False
     maximise: bool = False
 
     def __init__(
@@ -109,6 +111,26 @@ class Regress:
             each = losses[self.loss_name](outputs, wanted, reduction="none")
         return each.mean(dim=1)
 
+    def align(self, teacher: Task) -> Callable[[Tensor], Tensor]:
+        """A teacher's outputs -> its answers (B, n) to the targets here, by name, in their units."""
+        state = teacher.state()
+        places = counterparts(self, teacher, "targets", self.names, state.get("targets", ()))
+        same_units(self.names, self.units, [state["units"][place] for place in places])
+        mean, std = state["mean"], state["std"]
+
+        def aligned(outputs: Tensor) -> Tensor:
+            raw = outputs[:, : len(mean)].float()  # without the variances of loss=nll
+            return chosen(raw * raw.new_tensor(std) + raw.new_tensor(mean), places)
+
+        return aligned
+
+    def imitation(self, outputs: Tensor, taught: Tensor, hard: bool, temperature: float) -> Tensor:
+        """The loss with a teacher's answers (B, n) in the place of the targets, per sample: (B,) float32.
+
+        A number has no softened form: `softens` is false.
+        """
+        return self._distance(outputs.float(), taught)
+
     def meter(self) -> Meter:
         """mae, rmse (in the target's units), r2, pearson; coverage90 with loss=nll.
 
@@ -173,6 +195,13 @@ def numbers(target: Any) -> tuple[float, ...]:
     if not all(map(math.isfinite, values)):
         raise DataError(f"a finite number is expected, not {str(target)[:40]!r}")
     return values
+
+
+def same_units(names: Sequence[str], own: Sequence[str], theirs: Sequence[str]) -> None:
+    """UsageError where a teacher's unit of a target is known and another than here."""
+    for name, unit, other in zip(names, own, theirs, strict=True):
+        if unit and other and unit != other:
+            raise UsageError(f"the teacher says '{name}' in {other}, and this run's targets are in {unit}")
 
 
 def short(value: float) -> str:

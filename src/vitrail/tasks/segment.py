@@ -5,7 +5,7 @@ Importing this module and decoding load no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from vitrail.contracts import Backbone, Floats, MapFile, Meter, Mixing, Predicti
 from vitrail.data.maps import read_map
 from vitrail.errors import BadImage, DataError, UsageError
 from vitrail.settings import TaskConfig
+from vitrail.tasks import chosen, counterparts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,6 +48,7 @@ class Segment:
     dense: bool = True
     mixes: bool = False
     pooling: str | None = None
+    softens: bool = True
 
     def __init__(
         self, labels: Sequence[str], values: Sequence[int], *, ignore: int = 255, foreground: bool = False,
@@ -130,6 +132,27 @@ class Segment:
             both, either = (chances * truth).sum(dim=(2, 3)), (chances + truth).sum(dim=(2, 3))
             total = total + (1 - (2 * both + 1) / (either + 1)).mean(dim=1)
         return total
+
+    def align(self, teacher: Task) -> Callable[[Tensor], Tensor]:
+        """A teacher's logits (B, Y', H, W) -> those of the classes here, by name."""
+        known = teacher.state().get("labels", ())
+        places = counterparts(self, teacher, "classes", self.labels, known)
+        return lambda outputs: chosen(outputs, places)
+
+    def imitation(self, outputs: Tensor, taught: Tensor, hard: bool, temperature: float) -> Tensor:
+        """Against a teacher's logits (B, Y, H, W), the mean over pixels, per sample: (B,) float32.
+
+        hard: cross-entropy on the teacher's decision. Softened: T^2 KL(teacher || student) at the temperature T. Every
+        pixel counts, those whose truth is not known as well: there a teacher says what no mask does.
+        """
+        import torch.nn.functional as F
+
+        logits, wanted = outputs.float(), taught.float()
+        if hard:
+            return F.cross_entropy(logits, wanted.argmax(dim=1), reduction="none").mean(dim=(1, 2))
+        own, theirs = (F.log_softmax(each / temperature, dim=1) for each in (logits, wanted))
+        each = F.kl_div(own, theirs, reduction="none", log_target=True).sum(dim=1)  # (B, H, W)
+        return temperature**2 * each.mean(dim=(1, 2))
 
     def meter(self) -> Meter:
         """miou and dice (means over classes that occur), boundary_f1, pixel_accuracy; iou/NAME for up to 8 classes."""
