@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
-from vitrail.cli.options import read
+from vitrail.cli.options import key_of, read
 from vitrail.cli.train import OF_THE_RUN, TRAIN, TrainOptions, statements
 from vitrail.errors import UsageError
 from vitrail.settings import SHORT, Stated, build, fields, to_yaml
@@ -47,6 +47,27 @@ def test_the_command_line_stands_above_the_config_file(tmp_path: Path) -> None:
     assert (mine.data.source, mine.train.epochs, mine.train.lr, mine.train.beta1) == ("others", 3, 0.25, 0.7)
 
 
+def test_what_training_starts_from_is_stated_by_a_word_of_pythons() -> None:
+    stated = state("photos", "--from", "runs/train/a b=c", "--new-head")
+    assert stated == {"data.source": "photos", "model.weights": "runs/train/a b=c", "model.new_head": True}
+    assert state("photos", "from=folder", "new-head=false") == {
+        "data.source": "photos", "model.weights": "folder", "model.new_head": False,
+    }  # fmt: skip
+    with pytest.raises(UsageError, match=r"^--from needs a value: --from SOURCE$"):
+        state("photos", "--from")
+    with pytest.raises(UsageError, match=r"^--from and model\.weights are the same field: state one$"):
+        state("photos", "--from", "a", "model.weights=b")
+    with pytest.raises(UsageError, match="unknown option 'from_'"):
+        state("photos", "--from_", "a")
+
+
+def test_a_run_is_not_resumed_from_other_weights() -> None:
+    with pytest.raises(UsageError, match=r"^--resume goes on with .*: leave out --from, --new-head$"):
+        TRAIN.function(
+            read("train", TRAIN.options, TRAIN.operands, True, ("--resume", "r", "--from", "w", "--new-head"))
+        )
+
+
 def test_a_value_that_a_field_refuses_is_said_before_anything_is_read() -> None:
     with pytest.raises(UsageError, match=r"train\.beta1: .* \(got '2'\)"):
         state("absent", "train.beta1=2")
@@ -57,9 +78,9 @@ def test_every_option_is_a_field_of_the_same_choices() -> None:
     paths = dict(fields())
     hints = typing.get_type_hints(TrainOptions)
     for member in members(TrainOptions):
-        if member.name in OF_THE_RUN:
+        if key_of(member.name) in OF_THE_RUN:
             continue
-        path = SHORT.get(member.name, member.name)
+        path = SHORT.get(key_of(member.name), member.name)
         assert path in paths, member.name
         choices = literals(hints[member.name])
         if choices and path != "task.name":
@@ -67,7 +88,7 @@ def test_every_option_is_a_field_of_the_same_choices() -> None:
 
 
 def test_every_short_field_has_its_option() -> None:
-    assert set(SHORT) <= {member.name for member in members(TrainOptions)}
+    assert set(SHORT) <= {key_of(member.name) for member in members(TrainOptions)}
 
 
 def test_the_task_option_offers_the_tasks_there_are() -> None:

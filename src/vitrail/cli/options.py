@@ -36,14 +36,17 @@ def option(meaning: str, value: str, group: str = "Options") -> Any:
     return dataclasses.field(default=None, metadata={"meaning": meaning, "value": value, "group": group})
 
 
-def flag(meaning: str, group: str = "Options") -> Any:
-    """An option that is there or not."""
-    return dataclasses.field(default=False, metadata={"meaning": meaning, "value": "", "group": group})
+def flag(meaning: str, group: str = "Options", default: bool | None = False) -> Any:
+    """An option that is there or not. default: None for a field of the config, where not said is not false."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "value": "", "group": group})
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of every verb. A verb's own stand in a dataclass derived from this one."""
+    """The options of every verb. A verb's own stand in a dataclass derived from this one.
+
+    One whose name is a word of Python's has a "_" behind it there, and nowhere else: `from_` is --from.
+    """
 
     json: bool = flag("print one JSON object on stdout, all else on stderr", group="Everywhere")
 
@@ -74,9 +77,14 @@ class Call(Generic[O_co]):
         yield from self.stated
 
 
+def key_of(name: str) -> str:
+    """The key of a dataclass field: its name, without the "_" behind one that would be a word of Python's: from_."""
+    return name.removesuffix("_")
+
+
 def spelled(name: str) -> str:
-    """An option as a user writes it: image_size -> --image-size."""
-    return "--" + name.replace("_", "-")
+    """An option as a user writes it: image_size -> --image-size, from_ -> --from."""
+    return "--" + key_of(name).replace("_", "-")
 
 
 def read(verb: str, kind: type[O_co], operands: Operands, config: bool, words: Sequence[str]) -> Call[O_co]:
@@ -84,13 +92,15 @@ def read(verb: str, kind: type[O_co], operands: Operands, config: bool, words: S
 
     Raises UsageError for an unknown option, a missing or unusable value, and too many or too few operands.
     """
-    reader = _Reader({field.name: field for field in dataclasses.fields(kind)}, config)
+    reader = _Reader({key_of(field.name): field for field in dataclasses.fields(kind)}, config)
     reader.read(words)
     _check_count(reader.operands, operands)
     return Call(_typed(kind, reader.texts), tuple(reader.operands), reader.stated, ("vitrail", verb, *words))
 
 
 class _Reader:
+    """known: key -> field.  texts: key -> what was given, for the fields that were."""
+
     def __init__(self, known: dict[str, dataclasses.Field[Any]], config: bool) -> None:
         self.known = known
         self.config = config
@@ -136,7 +146,7 @@ class _Reader:
         name = key.replace("-", "_")
         if name not in self.known and self._field(key) is None:
             raise self._unknown(key)
-        if name in self.known and isinstance(self.known[name].default, bool):
+        if name in self.known and not self.known[name].metadata["value"]:
             self._flag(name, value)
             return
         if value is None:
@@ -206,18 +216,20 @@ def _tyro(kind: type[O_co], texts: dict[str, str]) -> O_co:
     """tyro draws its own box for a bad value and exits; the box is caught here and the exit by the caller."""
     import tyro
 
-    words = [
-        (spelled(name) if text == "True" else "--no-" + spelled(name)[2:])
-        if isinstance(getattr(kind, name, None), bool)
-        else f"{spelled(name)}={text}"
-        for name, text in texts.items()
-    ]
+    members = {key_of(field.name): field for field in dataclasses.fields(kind)}
+    words = []
+    for key, text in texts.items():
+        name = members[key].name
+        if isinstance(members[key].default, bool):
+            words.append(f"--{name}" if text == "True" else f"--no-{name}")
+        else:
+            words.append(f"--{name}={text}")
     with contextlib.redirect_stderr(io.StringIO()):
         return tyro.cli(kind, args=words, prog="vitrail", add_help=False, console_outputs=False)
 
 
 def _bad_value(kind: type[Options], name: str, text: str) -> UsageError:
-    annotation = typing.get_type_hints(kind)[name]
+    annotation = next(hint for field, hint in typing.get_type_hints(kind).items() if key_of(field) == name)
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         annotation = next(a for a in typing.get_args(annotation) if a is not types.NoneType)
     if typing.get_origin(annotation) is Literal:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vitrail.cli.options import Call, Operands, Options, option, spelled
+from vitrail.cli.options import Call, Operands, Options, flag, key_of, option, spelled
 from vitrail.cli.verb import Outcome, Verb, command
 from vitrail.errors import UsageError
 
@@ -22,6 +22,13 @@ class TrainOptions(Options):
     model: str | None = option("which model; see `vitrail models` (vit_tiny)", "NAME", "Model")
     image_size: int | None = option("side of the square the model sees, in pixels", "PIXELS", "Model")
     patch_size: int | None = option("side of a patch; it must divide the image size", "PIXELS", "Model")
+    from_: str | None = option(
+        "begin with the weights of a run, a model folder or a published checkpoint, which say what model it is; "
+        "hf-hub:ORG/NAME and timm:NAME are fetched",
+        "SOURCE",
+        "Model",
+    )
+    new_head: bool | None = flag("with --from: begin with a fresh head even where theirs fits", "Model", default=None)
     task: Literal["classify", "multilabel", "regress", "segment", "depth"] | None = option(
         "classify, multilabel, regress, segment or depth; by default what the targets are", "NAME", "Data"
     )
@@ -97,11 +104,12 @@ def statements(call: Call[TrainOptions]) -> Stated:
     stated = load(call.options.config) if call.options.config else {}
     here: Stated = {}
     for field in fields(call.options):
-        value = getattr(call.options, field.name)
-        if field.name not in OF_THE_RUN and value is not None:
-            here[SHORT.get(field.name, field.name)] = value
-            if SHORT.get(field.name, field.name) in call.stated:
-                raise UsageError(f"{spelled(field.name)} and {SHORT[field.name]} are the same field: state one")
+        key, value = key_of(field.name), getattr(call.options, field.name)
+        if key not in OF_THE_RUN and value is not None:
+            path = SHORT.get(key, key)
+            here[path] = value
+            if path in call.stated:
+                raise UsageError(f"{spelled(key)} and {path} are the same field: state one")
     if call.operands:
         here["data.source"] = call.operands[0]
     stated |= call.stated | here
@@ -131,6 +139,8 @@ TRAIN = Verb(
         "vitrail train PHOTOS --model vit_small --epochs 30",
         "vitrail train cells.csv --target count,area --group patient",
         "vitrail train digits epochs=10 augment.mixup=0.2",
+        "vitrail train PHOTOS --from timm:vit_small_patch16_224.augreg_in21k_ft_in1k",
+        "vitrail train PHOTOS --from runs/train/OTHERS --new-head",
         "vitrail train --resume runs/train/PHOTOS",
         "vitrail train --config runs/train/PHOTOS/args.yaml",
     ],
