@@ -12,12 +12,12 @@ import shlex
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vitrail.contracts import Batch, Engine, Task
 from vitrail.data.loader import EvalLoader, TrainLoader
@@ -35,6 +35,7 @@ from vitrail.training.journal import Journal, duration
 from vitrail.training.memory import peak_memory_mb
 from vitrail.training.objective import Objective, has_parameters
 from vitrail.training.optimizer import Updater
+from vitrail.training.readback import Readback
 from vitrail.training.schedule import Schedule
 from vitrail.training.signals import Signals
 
@@ -127,7 +128,11 @@ class Loop:
                 if batches is None:
                     batches = self.make_batches(step * size, self.schedule.steps * size)
                     stream = iter(batches)
-                self._update([next(stream) for _ in range(size // micro)])  # type: ignore[call-overload]
+                started = time.monotonic()
+                micro_batches: list[Batch] = [next(stream) for _ in range(size // micro)]  # type: ignore[call-overload]
+                updated = self.update(micro_batches)
+                self.speed.append((time.monotonic() - started, size))
+                self._later(updated, [key for batch in micro_batches for key in batch.keys])
                 self._rest()
             self._flush_pending()
         finally:
@@ -136,9 +141,9 @@ class Loop:
 
     # ------------------------------------------------------------------------------------------------- one update
 
-    def _update(self, micro_batches: list[Batch]) -> None:
+    def update(self, micro_batches: Sequence[Batch]) -> Readback:
+        """One update. What is read back: summed loss, summed weight, gradient norm, 1 where it was refused."""
         step, config = self.progress.step, self.config
-        started = time.monotonic()
         self.model.train()
         self.objective.train()
         loss_sum = torch.zeros((), device=self.device)
@@ -162,17 +167,15 @@ class Loop:
             loss.backward()  # type: ignore[no-untyped-call]
             loss_sum += loss.detach()
             weight += mixed.weights.sum()
-        lr = self.schedule.lr(step)
-        norm, refused = self.updater.update(lr, loss_sum, weight)
+        norm, refused = self.updater.update(self.schedule.lr(step), loss_sum, weight)
         self.average.update(step)
         self.progress.step = step + 1
-        self.speed.append((time.monotonic() - started, config.train.batch_size))
-        self._later(lr, loss_sum, weight, norm, refused, [k for b in micro_batches for k in b.keys])
+        return Readback([loss_sum, weight, norm, refused])
 
-    def _later(self, lr: float, loss: Tensor, weight: Tensor, norm: Tensor, refused: Tensor, keys: list[str]) -> None:
+    def _later(self, updated: Readback, keys: list[str]) -> None:
         """Queue this update's numbers and read the ones before it, by now on the host without waiting."""
-        numbers = torch.stack([loss, weight, norm.float(), refused]).to("cpu", non_blocking=self.device != "cuda")
-        self.pending.append({"step": self.progress.step, "lr": lr, "numbers": numbers, "keys": keys})
+        lr = self.schedule.lr(self.progress.step - 1)
+        self.pending.append({"step": self.progress.step, "lr": lr, "numbers": updated, "keys": keys})
         if len(self.pending) > 1:
             self._read(self.pending.popleft())
         note = f"lr {lr:.2e}"
@@ -183,7 +186,7 @@ class Loop:
         self.journal.advance(what, self.progress.step, self.schedule.steps, f"{note}, {rate:.0f} images/s", left)
 
     def _read(self, entry: dict[str, Any]) -> None:
-        loss, weight, norm, refused = entry["numbers"].tolist()
+        loss, weight, norm, refused = entry["numbers"].read()
         mean = loss / weight if weight else math.nan
         progress, record = self.progress, {"step": entry["step"], "lr": entry["lr"]}
         if not refused:
