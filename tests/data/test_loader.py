@@ -18,7 +18,8 @@ from vitrail.contracts import Batch, Hints, Item, Pixels
 from vitrail.data.augment import TrainTransform
 from vitrail.data.cache import CachedSource
 from vitrail.data.items import Items
-from vitrail.data.loader import EvalLoader, TrainLoader, epoch_order
+from vitrail.data.loader import EvalLoader, TrainLoader
+from vitrail.data.order import epoch_order
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.sources import FolderSource
 from vitrail.errors import BadImage
@@ -58,6 +59,29 @@ def test_positions_are_epochs_laid_end_to_end(length: int, first: int, batches: 
     seen = [int(i) for batch in got for i in batch.indices]
     assert seen == list(endless[first : first + 4 * batches])
     assert [int(p) for batch in got for p in batch.positions] == list(range(first, first + 4 * batches))
+
+
+@given(repeats=st.integers(1, 5), length=st.integers(1, 30), first=st.integers(0, 40), batches=st.integers(0, 12))
+@settings(deadline=None, max_examples=30)
+def test_repeated_images_stand_in_a_row_and_an_epoch_is_as_long_as_without(
+    repeats: int, length: int, first: int, batches: int
+) -> None:
+    source, indices = MemorySource(["a"] * 60), list(range(7, 7 + length))
+    once = np.concatenate([epoch_order(0, epoch, length) + 7 for epoch in range(100)])
+    got = train(source, first, first + 4 * batches, indices, augment__repeats=repeats)
+    seen = [int(i) for batch in got for i in batch.indices]
+    assert seen == list(np.repeat(once, repeats)[first : first + 4 * batches])
+
+
+def test_every_copy_of_a_repeated_image_has_an_augmentation_of_its_own() -> None:
+    source = MemorySource(LABELS)
+    (batch,) = train(source, 6, 12, **VARIED, train__batch_size=6, augment__repeats=3, data_seed=5)
+    assert len(set(batch.keys)) == 2
+    assert not torch.equal(batch.images[0], batch.images[1])
+    vary = TrainTransform(config(**VARIED, data_seed=5))
+    for row, position in enumerate(range(6, 12)):
+        index = int(batch.indices[row])
+        assert torch.equal(batch.images[row], vary(source.read(index, 3), (5, position // 10, position % 10)))
 
 
 def test_a_sample_is_the_transform_of_its_key() -> None:

@@ -49,6 +49,31 @@ def test_partners_are_others_of_the_same_eight() -> None:
         assert sorted(mixing.partners.tolist()) == rows.tolist()
 
 
+@pytest.mark.parametrize("repeats", [2, 3, 4])
+def test_copies_of_an_image_are_not_mixed_with_each_other(repeats: int) -> None:
+    met = set()
+    for step in range(24):
+        rows = torch.arange(24)
+        positions = 24 * step + rows
+        mixing = mix(replace(batch(24), positions=positions), repeated(repeats), 0, step).mixing
+        assert mixing is not None
+        assert bool((positions // repeats != positions[mixing.partners] // repeats).all())
+        assert torch.equal(mixing.partners // MIX_GROUP, rows // MIX_GROUP)
+        assert sorted(mixing.partners.tolist()) == rows.tolist()
+        met |= {(int(row % MIX_GROUP), int(other % MIX_GROUP)) for row, other in enumerate(mixing.partners)}
+    assert len(met) > 16  # the circle is drawn anew each time
+
+
+def test_a_group_of_copies_alone_still_mixes_each_with_another() -> None:
+    mixing = mix(batch(8), repeated(8), 0, 0).mixing
+    assert mixing is not None
+    assert bool((mixing.partners != torch.arange(8)).all())
+
+
+def repeated(repeats: int) -> AugmentConfig:
+    return MIXUP.model_copy(update={"repeats": repeats})
+
+
 def test_micro_batches_mix_as_the_whole_batch_does() -> None:
     whole = batch(32)
     at_once = mix(whole, BOTH, 7, 5)

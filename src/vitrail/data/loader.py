@@ -1,8 +1,8 @@
 """Batches for training and for evaluation: the same bits whatever the number of workers and wherever one starts.
 
-A training sample is a pure function of its position in the endless order: position p is sample
-epoch_order(data_seed, p // n)[p % n] of the split, augmented by the key (data_seed, p // n, p % n). A sample that
-cannot be read keeps its place, with weight 0 and an image of zeros, and is named in the batch's failures.
+A training sample is a pure function of its position p in the endless order (`data.order`), augmented by the key
+(data_seed, p // n, p % n). A sample that cannot be read keeps its place, with weight 0 and an image of zeros, and is
+named in the batch's failures.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from vitrail.contracts import Batch, DenseTargets, Failure, Item, Pixels, Source
 from vitrail.data.augment import TrainTransform
 from vitrail.data.cache import CachedSource
 from vitrail.data.joint import JointTransform
+from vitrail.data.order import Order
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.workers import Pipeline
 from vitrail.errors import BadImage
-from vitrail.seeding import generator
 from vitrail.settings import Config
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
@@ -35,11 +35,6 @@ Transform = Callable[[Pixels, tuple[int, ...]], Tensor]
 Values = np.ndarray[Any, Any]
 Joint = Callable[[Pixels, Values, Values, tuple[int, ...]], tuple[Tensor, Values]]
 """A decoded image, its target's values, a blank, and the key of their draws -> (C, H, W) float32, (..., H, W)."""
-
-
-def epoch_order(data_seed: int, epoch: int, length: int) -> Indices:
-    """The order of an epoch's samples: a permutation of range(length), a pure function of its arguments."""
-    return generator("order", data_seed, epoch).permutation(length)
 
 
 @dataclass(frozen=True)
@@ -85,10 +80,9 @@ class TrainLoader(_Loader):
         first_position: int, last_position: int,
     ) -> None:  # fmt: skip
         self._indices = np.asarray(split_indices, dtype=np.int64)
-        self._seed = config.data_seed
+        self._order = Order(config.data_seed, len(self._indices), config.augment.repeats)
         self._size = config.train.batch_size // config.train.accumulate
         self._first, self._last = first_position, last_position
-        assert len(self._indices) > 0
         assert 0 <= first_position <= last_position
         assert (last_position - first_position) % self._size == 0
         if not config.data.workers and not isinstance(source, CachedSource):
@@ -105,18 +99,10 @@ class TrainLoader(_Loader):
         return (self._last - self._first) // self._size
 
     def _requests(self) -> Iterator[_Request]:
-        length = len(self._indices)
-        epoch, order = -1, np.zeros(0, np.int64)
         for start in range(self._first, self._last, self._size):
             positions = np.arange(start, start + self._size, dtype=np.int64)
-            rows = np.empty_like(positions)
-            for each in range(start // length, (start + self._size - 1) // length + 1):
-                if each != epoch:
-                    epoch, order = each, epoch_order(self._seed, each, length)
-                here = positions // length == each
-                rows[here] = order[positions[here] % length]
-            keys = tuple((self._seed, int(p) // length, int(p) % length) for p in positions)
-            yield _Request(positions, self._indices[rows], keys)
+            keys = tuple(self._order.key(int(p)) for p in positions)
+            yield _Request(positions, self._indices[self._order.samples(positions)], keys)
 
 
 class EvalLoader(_Loader):

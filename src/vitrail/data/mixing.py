@@ -40,7 +40,8 @@ def mix(
     first_group: number in the whole step of the batch's first group. In a group, all samples keep the same share of
     themselves: mixup (Zhang et al. 2018) draws it from Beta(a, a); CutMix (Yun et al. 2019) draws the box's area so,
     and the share is corrected to the area that is left inside the image. Each sample's partner is another one, where
-    the group has more than one. A sample whose partner failed keeps all of itself.
+    the group has more than one, and no copy of itself where images stand several times in a row (augment.repeats) and
+    none fills more than half of the group. A sample whose partner failed keeps all of itself.
     """
     if not (config.mixup or config.cutmix):
         return batch
@@ -50,7 +51,8 @@ def mix(
     height, width = images.shape[-2:]
     for number, start in enumerate(range(0, len(images), group)):
         rows = torch.arange(start, min(start + group, len(images)))
-        plan = _plan(config, len(rows), height, width, (data_seed, step, first_group + number))
+        first = int(batch.positions[start]) if config.repeats > 1 else 0
+        plan = _plan(config, len(rows), first, height, width, (data_seed, step, first_group + number))
         if plan is None:
             continue
         partners[rows] = start + torch.from_numpy(plan.partners)
@@ -65,16 +67,14 @@ def mix(
     return replace(batch, images=images, mixing=mixing)
 
 
-def _plan(config: AugmentConfig, count: int, height: int, width: int, key: tuple[int, ...]) -> _Plan | None:
+def _plan(config: AugmentConfig, count: int, first: int, height: int, width: int, key: tuple[int, ...]) -> _Plan | None:
     rng = generator("mix", *key)
     if rng.uniform() >= config.mix_probability or count < 2:
         return None
     cut = rng.uniform() < 0.5 if config.mixup and config.cutmix else bool(config.cutmix)
     strength = config.cutmix if cut else config.mixup
     keep = float(rng.beta(strength, strength))
-    circle = rng.permutation(count)  # each sample's partner is the next in a circle of all: never itself
-    partners = np.empty(count, np.int64)
-    partners[circle] = np.roll(circle, -1)
+    partners = _partners(rng, count, first, config.repeats)
     if not cut:
         return _Plan("mixup", partners, keep, (slice(0, 0), slice(0, 0)))
     side = (1 - keep) ** 0.5
@@ -82,6 +82,21 @@ def _plan(config: AugmentConfig, count: int, height: int, width: int, key: tuple
     left, right = _span(width, side, rng.uniform())
     kept = 1 - (bottom - top) * (right - left) / (height * width)
     return _Plan("cutmix", partners, kept, (slice(top, bottom), slice(left, right)))
+
+
+def _partners(rng: np.random.Generator, count: int, first: int, repeats: int) -> Indices:
+    """For each of `count` > 1 samples, from position `first` of the endless order on, another one of them."""
+    if repeats == 1:
+        circle, step = rng.permutation(count), 1
+    else:
+        copies = np.unique((first + np.arange(count)) // repeats, return_inverse=True)[1]
+        sizes = np.bincount(copies)
+        images = rng.permutation(len(sizes))[copies]
+        circle = np.lexsort((rng.permutation(count), images))  # the copies of an image side by side
+        step = min(int(sizes.max()), count // 2)  # far enough to leave them
+    partners = np.empty(count, np.int64)
+    partners[circle] = np.roll(circle, -step)  # the one so many places on in a circle of all: never itself
+    return partners
 
 
 def _span(length: int, share: float, place: float) -> tuple[int, int]:
