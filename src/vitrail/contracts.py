@@ -88,7 +88,8 @@ class Stage:
 
     grid: (h, w) of its tokens.  prefix: leading tokens that stand nowhere on it.  entry: its tokens over the cells of
     the stage before, None for the first, whose tokens come from pixels.  merge: the module that makes its tokens of
-    those of the stage before, None for the first and where a block does it.
+    those of the stage before, or a list of such; of the first, what stands between the stem and the blocks. None where
+    nothing does, or a block.
     """
 
     blocks: tuple[nn.Module, ...]
@@ -361,6 +362,20 @@ class Meter(Protocol):
         """Metric name -> value (fractions, not percent; names of DESIGN: accuracy, accuracy_top5, f1_macro, ...)."""
 
 
+@dataclass(frozen=True)
+class Rows:
+    """How a head's last layer becomes that of another: output i is scale[i] * theirs[places[i]] + shift[i]."""
+
+    places: tuple[int, ...]
+    scale: tuple[float, ...]
+    shift: tuple[float, ...]
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the answers stay what they are, whatever becomes of their order."""
+        return set(self.scale) <= {1.0} and set(self.shift) <= {0.0}
+
+
 class Task(Targets, Protocol):
     """One kind of target: its head, loss, metrics, and how a prediction is read. One file in `tasks/` is one task."""
 
@@ -406,6 +421,9 @@ class Task(Targets, Protocol):
 
     def imitation(self, outputs: Tensor, taught: Tensor, hard: bool, temperature: float) -> Tensor:
         """Per-sample loss (B,) of outputs against a teacher's aligned ones: its decisions (hard), or softened."""
+
+    def inherited(self, source: Task) -> Rows | str:
+        """The rows of a head for the same kind of task that answer here, by name; or why they do not, in a clause."""
 
     def truth(self, target: Any) -> dict[str, Any]:
         """A source's target as values for the columns `truths`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -43,6 +44,10 @@ class LinearDecoder(nn.Module):
         )  # (B, Y, H / s, W / s)
         return _to_pixels(whole, self.stride, size)
 
+    def last(self) -> Sequence[nn.Module]:
+        """The layers with a row per output."""
+        return tuple(self.levels)
+
 
 class PyramidDecoder(nn.Module):
     """Pyramid pooling, top-down fusion of all levels, a linear layer: Features with a pyramid -> (B, Y, H, W).
@@ -79,6 +84,10 @@ class PyramidDecoder(nn.Module):
         spread = [_resize(x, levels[0].shape[2:]) for x in (*smoothed, levels[-1])]
         whole = self.out(self.fuse(torch.cat(spread, dim=1)))  # (B, Y, H / s, W / s)
         return _to_pixels(whole, self.stride, size)
+
+    def last(self) -> Sequence[nn.Module]:
+        """The layers with a row per output."""
+        return (self.out,)
 
 
 def decoder(kind: str, backbone: Backbone, outputs: int) -> nn.Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from vitrail.contracts import Backbone, Features
@@ -30,3 +32,7 @@ class DistilledHead(nn.Module):
         by_labels: Tensor = self.fc(features.prefix[:, self.cls])
         by_teacher: Tensor = self.fc_dist(features.prefix[:, self.dist])
         return by_labels, by_teacher
+
+    def last(self) -> Sequence[nn.Module]:
+        """The layers with a row per output."""
+        return (self.fc, self.fc_dist)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from vitrail.contracts import Backbone, Features
@@ -19,3 +21,7 @@ class LinearHead(nn.Module):
     def forward(self, features: Features) -> Tensor:
         out: Tensor = self.fc(self.pool(features))  # (B, D) -> (B, Y)
         return out
+
+    def last(self) -> Sequence[nn.Module]:
+        """The layers with a row per output."""
+        return (self.fc,)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from vitrail.contracts import Task
+from vitrail.contracts import Rows, Task
 from vitrail.errors import DataError, IntegrityError, UsageError, unknown
 from vitrail.settings import TaskConfig
 
@@ -75,6 +75,16 @@ def counterparts(student: Task, teacher: Task, what: str, wanted: Sequence[str],
             f"Give a teacher trained on these {what}, or let --teacher auto train one; {instead}"
         )
     return [known.index(name) for name in wanted]
+
+
+def rows_by_name(what: str, wanted: Sequence[str], known: Sequence[str]) -> Rows | str:
+    """The rows of a head that bear the wanted names, unchanged; or in a clause why not all of them do."""
+    found = [name for name in wanted if name in known]
+    if len(found) < len(wanted):
+        if len(known) == 1 == len(wanted):
+            return f"it answers {known[0]!r}, not {wanted[0]!r}"
+        return f"its {len(known)} {what} have {len(found) or 'none'} of the {len(wanted)} names here"
+    return Rows(tuple(known.index(name) for name in wanted), (1.0,) * len(wanted), (0.0,) * len(wanted))
 
 
 def chosen(outputs: Tensor, places: Sequence[int]) -> Tensor:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vitrail.contracts import Backbone, Meter, Mixing, Prediction, Spread, Task
+from vitrail.contracts import Backbone, Meter, Mixing, Prediction, Rows, Spread, Task
 from vitrail.errors import DataError, UsageError, nearest
 from vitrail.settings import TaskConfig
-from vitrail.tasks import chosen, counterparts
+from vitrail.tasks import chosen, counterparts, rows_by_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,7 +29,8 @@ class Classify:
 
     labels: class names in the order of the outputs.  smoothing in [0, 1).  weights: a factor per class on its samples'
     training loss, or None.  binary: train each output by itself, by binary cross-entropy summed over the classes, as
-    DeiT III and "ResNet strikes back" (arXiv 2110.00476) do; a mixed image then fully has both its classes.
+    DeiT III and "ResNet strikes back" (arXiv 2110.00476) do; a mixed image then fully has both its classes.  named:
+    whether the labels are names, or numbers that stand for classes nobody named.
     """
 
     name: str = "classify"
@@ -44,13 +45,13 @@ class Classify:
 
     def __init__(
         self, labels: Sequence[str], smoothing: float = 0.0, weights: Sequence[float] | None = None,
-        binary: bool = False,
+        binary: bool = False, named: bool = True,
     ) -> None:  # fmt: skip
         self.labels = tuple(labels)
         self.outputs = len(self.labels)
         self.smoothing = smoothing
         self.weights = None if weights is None else tuple(weights)
-        self.binary = binary
+        self.binary, self.named = binary, named
         self._index = {label: i for i, label in enumerate(self.labels)}
         if len(self._index) != len(self.labels):
             raise DataError(f"a class name stands twice: {Counter(self.labels).most_common(1)[0][0]!r}")
@@ -177,7 +178,14 @@ class Classify:
 
     def state(self) -> dict[str, Any]:
         """What labels.json holds."""
-        return {"task": self.name, "labels": list(self.labels)}
+        return {"task": self.name, "labels": list(self.labels), **({} if self.named else {"named": False})}
+
+    def inherited(self, source: Task) -> Rows | str:
+        """Its classes by name."""
+        state = source.state()
+        if not state.get("named", True):
+            return f"its {source.outputs} classes have no names, only numbers"
+        return rows_by_name("classes", self.labels, state["labels"])
 
 
 def probabilities(outputs: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -207,7 +215,7 @@ def numbered(outputs: int) -> Classify:
     """The task with classes "0", "1", ...; UsageError for fewer than two."""
     if outputs < 2:
         raise UsageError(f"a classifier needs at least two outputs, not {outputs}")
-    return Classify([f"{i:0{len(str(outputs - 1))}d}" for i in range(outputs)])
+    return Classify([f"{i:0{len(str(outputs - 1))}d}" for i in range(outputs)], named=False)
 
 
 def restore(state: Mapping[str, Any]) -> Classify:
@@ -215,7 +223,7 @@ def restore(state: Mapping[str, Any]) -> Classify:
     labels = state["labels"]
     if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
         raise ValueError("labels is not a list of names")
-    return Classify(labels)
+    return Classify(labels, named=bool(state.get("named", True)))
 
 
 class _Meter:

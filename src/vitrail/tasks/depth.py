@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vitrail.contracts import Backbone, Floats, Meter, Mixing, Prediction, Spread, Task
+from vitrail.contracts import Backbone, Floats, Meter, Mixing, Prediction, Rows, Spread, Task
 from vitrail.data.maps import read_map
 from vitrail.errors import BadImage, DataError, UsageError
 from vitrail.settings import TaskConfig
 from vitrail.tasks import chosen, counterparts
-from vitrail.tasks.regress import same_units, short, split_unit
+from vitrail.tasks.regress import rescaled, same_units, short, split_unit
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -201,6 +201,13 @@ class Depth:
         lists = {key: list(value) for key, value in kept.items()}
         rest = {"scale": self.scale, "missing": self.missing, "loss": self.loss_name, "decoder": self.decoder}
         return {"task": self.name, **lists, **rest}
+
+    def inherited(self, source: Task) -> Rows | str:
+        """Its maps by name and unit, rescaled so that values in units stay what they were."""
+        state = source.state()
+        if (state["loss"] == "silog") != self.logarithmic:
+            return f"with loss={state['loss']} it answers " + ("numbers" if self.logarithmic else "logarithms")
+        return rescaled("maps", (self.names, self.units, self.mean, self.std), state, state["maps"])
 
 
 def fit(targets: Iterable[Any], config: TaskConfig, named: Sequence[str] = ()) -> Depth:

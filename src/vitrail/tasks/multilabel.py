@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vitrail.contracts import Backbone, Meter, Mixing, Prediction, Spread, Task
+from vitrail.contracts import Backbone, Meter, Mixing, Prediction, Rows, Spread, Task
 from vitrail.errors import DataError, UsageError, nearest
 from vitrail.settings import TaskConfig
-from vitrail.tasks import chosen, counterparts
+from vitrail.tasks import chosen, counterparts, rows_by_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -185,6 +185,10 @@ class MultiLabel:
     def state(self) -> dict[str, Any]:
         """What labels.json holds."""
         return {"task": self.name, "labels": list(self.labels), "thresholds": list(self.thresholds)}
+
+    def inherited(self, source: Task) -> Rows | str:
+        """Its labels by name."""
+        return rows_by_name("labels", self.labels, source.state()["labels"])
 
 
 def names(target: Any) -> list[str]:

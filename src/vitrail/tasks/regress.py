@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vitrail.contracts import Backbone, Meter, Mixing, Prediction, Spread, Task
+from vitrail.contracts import Backbone, Meter, Mixing, Prediction, Rows, Spread, Task
 from vitrail.errors import DataError, UsageError
 from vitrail.settings import TaskConfig
-from vitrail.tasks import chosen, counterparts
+from vitrail.tasks import chosen, counterparts, rows_by_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -184,6 +184,22 @@ class Regress:
         kept = {"targets": self.names, "units": self.units, "mean": self.mean, "std": self.std}
         return {"task": self.name, **{key: list(value) for key, value in kept.items()}, "loss": self.loss_name}
 
+    def inherited(self, source: Task) -> Rows | str:
+        """Its numbers by name and unit, rescaled so that answers in units stay what they were, deviations too."""
+        state = source.state()
+        found = rescaled("numbers", (self.names, self.units, self.mean, self.std), state, state["targets"])
+        if isinstance(found, str) or not self.uncertain:
+            return found
+        if state["loss"] != "nll":
+            return "it says no deviations, as loss=nll does"
+        count = len(state["targets"])
+        wider = tuple(2 * math.log(scale) for scale in found.scale)  # of a log variance
+        return Rows(
+            (*found.places, *(count + place for place in found.places)),
+            (*found.scale, *(1.0 for _ in wider)),
+            (*found.shift, *wider),
+        )
+
 
 def numbers(target: Any) -> tuple[float, ...]:
     """A source's target as finite floats; DataError in words otherwise."""
@@ -195,6 +211,30 @@ def numbers(target: Any) -> tuple[float, ...]:
     if not all(map(math.isfinite, values)):
         raise DataError(f"a finite number is expected, not {str(target)[:40]!r}")
     return values
+
+
+def rescaled(
+    what: str, wanted: tuple[Sequence[str], Sequence[str], Sequence[float], Sequence[float]], state: Mapping[str, Any],
+    known: Sequence[str],
+) -> Rows | str:  # fmt: skip
+    """The rows of a head for standardised numbers that answer others, by name, in another standardisation.
+
+    wanted: names, units, mean and std here.  state: of the task there, whose numbers are called `known`.  Where
+    said * std + mean is to stay: scale = std' / std, shift = (mean' - mean) / std.
+    """
+    names, units, mean, std = wanted
+    found = rows_by_name(what, names, known)
+    if isinstance(found, str):
+        return found
+    theirs = [{key: state[key][place] for key in ("units", "mean", "std")} for place in found.places]
+    for name, unit, there in zip(names, units, theirs, strict=True):
+        if unit != there["units"]:
+            return f"its '{name}' is in {there['units'] or 'no unit'}, and here in {unit or 'no unit'}"
+    return Rows(
+        found.places,
+        tuple(there["std"] / here for there, here in zip(theirs, std, strict=True)),
+        tuple((there["mean"] - m) / s for there, m, s in zip(theirs, mean, std, strict=True)),
+    )
 
 
 def same_units(names: Sequence[str], own: Sequence[str], theirs: Sequence[str]) -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vitrail.contracts import Backbone, Floats, MapFile, Meter, Mixing, Prediction, Spread, Task
+from vitrail.contracts import Backbone, Floats, MapFile, Meter, Mixing, Prediction, Rows, Spread, Task
 from vitrail.data.maps import read_map
 from vitrail.errors import BadImage, DataError, UsageError
 from vitrail.settings import TaskConfig
-from vitrail.tasks import chosen, counterparts
+from vitrail.tasks import chosen, counterparts, rows_by_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -204,6 +204,10 @@ class Segment:
             "task": self.name, "labels": list(self.labels), "values": list(self.values), "ignore": self.ignore,
             "foreground": self.foreground, "decoder": self.decoder,
         }  # fmt: skip
+
+    def inherited(self, source: Task) -> Rows | str:
+        """Its classes by name, whatever their values in masks."""
+        return rows_by_name("classes", self.labels, source.state()["labels"])
 
 
 def fit(targets: Iterable[Any], config: TaskConfig, named: Sequence[str] = ()) -> Segment:
