@@ -20,6 +20,9 @@ class Objective(nn.Module, ABC):
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
         """(B,) float32."""
 
+    def close(self) -> None:  # noqa: B027 (most have nothing to let go of)
+        """Called once training ends, however it ends: write what is not written yet."""
+
 
 class Supervised(Objective):
     """The task's own loss on the task's own targets."""
