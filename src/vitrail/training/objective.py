@@ -20,7 +20,7 @@ class Objective(nn.Module, ABC):
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
         """(B,) float32."""
 
-    def close(self) -> None:  # noqa: B027 (most have nothing to let go of)
+    def close(self) -> None:
         """Called once training ends, however it ends: write what is not written yet."""
 
 
