@@ -218,7 +218,7 @@ def test_mirroring_is_off_where_the_data_says_so() -> None:
         ("regress", {"task.label_smoothing": 0.1}, r"task.label_smoothing=0.1: regress has no labels to smooth"),
         ("segment", {"augment.randaugment_ops": 2}, r"augment.randaugment_ops=2: .* varies colours by augment.jitter"),
         ("segment", {"augment.erase": 0.5}, r"augment.erase=0.5"),
-        ("classify", {"augment.jitter": 0.2}, r"augment.jitter=0.2: it is for a task with a value per pixel"),
+        ("depth", {"augment.three": True}, r"augment.three=1: .* varies colours by augment.jitter"),
     ],
 )
 def test_what_would_be_passed_over_in_silence_is_refused(task: str, stated: dict[str, Any], says: str) -> None:

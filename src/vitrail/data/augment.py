@@ -1,9 +1,9 @@
-"""What is random about a training image: crop, flip, RandAugment and erasing, drawn as torchvision draws them."""
+"""What is random about a training image: crop, flip, changed colours and erasing, drawn as torchvision draws them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from vitrail.contracts import Pixels
+from vitrail.data.colour_changes import Change, Jitter, RandAugment, ThreeAugment
 from vitrail.data.preprocess import Preprocessor, resample
 from vitrail.seeding import derive_seed
 from vitrail.settings import AugmentConfig, Config
@@ -26,10 +27,11 @@ class TrainTransform:
 
     In this order: a random crop resized to the model's size (Szegedy et al. 2015), or the evaluation's own geometry
     where augment.crop_scale is (1, 1); a mirror image every other time; RandAugment (Cubuk et al. 2020), filling with
-    the mean colour; the evaluation's normalisation; random erasing (Zhong et al. 2020) to the mean colour.
+    the mean colour; ThreeAugment (DeiT III); jitter; the evaluation's normalisation; random erasing (Zhong et al.
+    2020) to the mean colour.
 
-    RandAugment's colour operations act on a grey image (C = 1) as on a brightness. Of four channels the first three
-    go as RGB, and the fourth goes through the same draws as a grey image.
+    Changes of colour act on a grey image (C = 1) as on a brightness. Of four channels the first three go as RGB, and
+    the fourth goes through the same draws as a grey image, but for the jitter: an alpha has no colour.
     """
 
     def __init__(self, config: Config) -> None:
@@ -37,18 +39,19 @@ class TrainTransform:
         self._preprocessor = Preprocessor.from_config(config)
         self._crop = None if augment.crop_scale == (1, 1) else _Crop(augment)
         self._flip = augment.flip
-        self._operations = [(image, self._randaugment(augment, image)) for image in self._images(augment)]
+        changes = [(image, self._changes_of(image, augment)) for image in _IMAGES[self._preprocessor.channels]]
+        self._changes = changes if changes[0][1] else []
         self._erase = v2.RandomErasing(augment.erase, value=0) if augment.erase else None  # 0: the mean, normalised
 
     def __call__(self, pixels: Pixels, key: tuple[int, ...]) -> Tensor:
         """(h, w, C) uint8 -> (C, H, W) float32, normalised."""
         draws = torch.Generator().manual_seed(derive_seed("augment", *key))
         varied = self._geometry(pixels, draws)
-        if not self._operations and self._erase is None:
+        if not self._changes and self._erase is None:
             return torch.from_numpy(self._preprocessor.normalise(varied))
         with seeded(draws) as restart:  # torchvision's own draw from the global generator, and go on from here
-            if self._operations:
-                varied = np.dstack([_operated(varied[..., image], how, restart) for image, how in self._operations])
+            if self._changes:
+                varied = np.dstack([_changed(varied[..., image], how, restart) for image, how in self._changes])
             tensor = torch.from_numpy(self._preprocessor.normalise(varied))
             if self._erase is not None:
                 tensor = self._erase(tensor)
@@ -67,14 +70,17 @@ class TrainTransform:
             pixels = pixels[:, ::-1]
         return pixels
 
-    def _images(self, augment: AugmentConfig) -> tuple[slice, ...]:
-        return _IMAGES[self._preprocessor.channels] if augment.randaugment_ops else ()
-
-    def _randaugment(self, augment: AugmentConfig, image: slice) -> v2.Transform:
-        bilinear = v2.InterpolationMode.BILINEAR
-        fill = list(self._preprocessor.mean_colour[image])
-        operations, magnitude = augment.randaugment_ops, augment.randaugment_magnitude
-        return v2.RandAugment(operations, magnitude, interpolation=bilinear, fill=fill)
+    def _changes_of(self, image: slice, augment: AugmentConfig) -> list[Change]:
+        """What changes the colours of one of the images that the channels are, in order."""
+        changes: list[Change] = []
+        if augment.randaugment_ops:
+            strength, fill = (augment.randaugment_magnitude, augment.randaugment_spread), self._preprocessor.mean_colour
+            changes.append(RandAugment(augment.randaugment_ops, *strength, fill[image]))
+        if augment.three:
+            changes.append(ThreeAugment(max(self._preprocessor.size)))
+        if augment.jitter and image.start == 0:
+            changes.append(Jitter(augment.jitter, colours=self._preprocessor.channels > 1))
+        return changes
 
 
 class _Crop:
@@ -103,9 +109,11 @@ class _Crop:
         return (height - tall) // 2, (width - wide) // 2, tall, wide
 
 
-def _operated(pixels: Pixels, operations: v2.Transform, restart: Callable[[], object]) -> Pixels:
+def _changed(pixels: Pixels, changes: Sequence[Change], restart: Callable[[], object]) -> Pixels:
     restart()
-    picture: Image.Image = operations(_picture(pixels))
+    picture = _picture(pixels)
+    for change in changes:
+        picture = change(picture)
     return np.asarray(picture)
 
 

@@ -46,8 +46,11 @@ def refuse_unsuitable(stated: Stated, facts: Facts) -> None:
     checks = (
         (("augment.mixup", "augment.cutmix"), facts.mixes, f"{facts.task} has no loss for mixed images"),
         (("task.label_smoothing",), facts.smooths, f"{facts.task} has no labels to smooth"),
-        (("augment.randaugment_ops", "augment.erase"), not facts.dense, f"{pixels} varies colours by augment.jitter"),
-        (("augment.jitter",), facts.dense, f"it is for {pixels}; here augment.randaugment_ops varies colours"),
+        (
+            ("augment.randaugment_ops", "augment.three", "augment.erase"),
+            not facts.dense,
+            f"{pixels} varies colours by augment.jitter",
+        ),
     )
     for paths, allowed, why in checks:
         for path in paths:
