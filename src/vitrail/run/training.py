@@ -17,7 +17,7 @@ from torch import nn
 from vitrail import durable
 from vitrail.artifact import find, save
 from vitrail.artifact import load as load_artifact
-from vitrail.assemble import VisionModel, attach_head, build_model
+from vitrail.assemble import VisionModel
 from vitrail.contracts import Backbone, Source, Task
 from vitrail.data.audit import refuse_if_too_bad, write_bad_files
 from vitrail.data.cache import CachedSource
@@ -26,9 +26,9 @@ from vitrail.data.loader import EvalLoader, TrainLoader
 from vitrail.data.sources import open_source
 from vitrail.data.split import split_record
 from vitrail.errors import DataError, Interrupted, TrainingError, UsageError, VitrailError
-from vitrail.layers.recompute import recompute
 from vitrail.report import geometry
 from vitrail.run import finish
+from vitrail.run.building import make_model
 from vitrail.run.folder import Run, create, refuse_place
 from vitrail.run.prepare import (
     Data,
@@ -44,7 +44,6 @@ from vitrail.run.prepare import (
 from vitrail.runtime.torch_engine import make_engine, pick_device
 from vitrail.settings import CUSTOM, Config, Stated, known_path, to_yaml
 from vitrail.training import checkpoint
-from vitrail.training.batch_statistics import has_batch_statistics
 from vitrail.training.checkpoint import Progress
 from vitrail.training.journal import Journal
 from vitrail.training.loop import Loop
@@ -119,7 +118,7 @@ def start(
     choice = replace(choice, reasons=(*inferred, *choice.reasons))
     show(choice, journal)
     journal.say(geometry.evaluated(choice.config))
-    model = _model(choice.config, make_task(choice.config, data), backbone)
+    model = make_model(choice.config, make_task(choice.config, data), backbone)
     run = create(name or source.name, out, command, choice.config)
     journal.attach(run.folder)
     journal.say(f"run: {run.folder}")
@@ -156,7 +155,7 @@ def resume(
     device = pick_device(config.device)
     data = _same_data(run, config, source, journal)
     reasons = tuple(Reason(str(r["field"]), r["value"], str(r["why"])) for r in run.data.get("reasons", ()))
-    model = _model(config, make_task(config, data), backbone)
+    model = make_model(config, make_task(config, data), backbone)
     with _recorded(run, journal), _threads(config.threads):
         run.mark("running", resumed_by=list(command))
         _go(run, config, reasons, data, model, device, journal, again=True)
@@ -198,22 +197,6 @@ def _same_data(run: Run, config: Config, source: Source | None, journal: Journal
             " files):\nrestore them, or train anew; `vitrail predict` works on any image"
         )
     return data
-
-
-def _model(config: Config, task: Task, backbone: nn.Module | None) -> VisionModel:
-    if backbone is not None and not isinstance(backbone, Backbone):
-        raise UsageError(f"{type(backbone).__name__} does not keep the Backbone contract of vitrail.contracts")
-    head = config.model.pooling
-    model = build_model(config, task) if backbone is None else attach_head(backbone, task, head, config.seed)
-    if has_batch_statistics(model) and config.train.batch_size // config.train.accumulate < 2:
-        parts = f" in {config.train.accumulate} micro-steps" if config.train.accumulate > 1 else ""
-        raise UsageError(
-            f"{config.model.name} learns from the statistics of a batch (BatchNorm), and batches of"
-            f" {config.train.batch_size}{parts} leave one image alone: raise --batch-size"
-        )
-    if config.train.recompute:
-        recompute(cast(Backbone, model.backbone).blocks())
-    return model
 
 
 def _go(
