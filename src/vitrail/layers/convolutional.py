@@ -37,7 +37,7 @@ class ConvolutionalConfig(Strict):
     image_size: Positive | tuple[Positive, Positive] = 224
     """Pixels, one number for a square; any size will do."""
     in_channels: Positive = 3
-    pooling: Literal["mean", "map"] = "mean"
+    pooling: Literal["mean", "map", "seq"] = "mean"
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Stochastic depth of the last block, growing linearly from 0 at the first."""
 
@@ -105,9 +105,15 @@ class Convolutional(nn.Module, ABC):
         """Four, each on the cells of the one before."""
         before = (None, *self.grids[:-1])
         return [
-            Stage(tuple(level), grid, entry=self.entry(last) if last else None)
-            for level, grid, last in zip(self.levels(), self.grids, before, strict=True)
+            Stage(tuple(level), grid, entry=self.entry(last), merge=self.merging(number))
+            if last
+            else Stage(tuple(level), grid)
+            for number, (level, grid, last) in enumerate(zip(self.levels(), self.grids, before, strict=True))
         ]
+
+    def merging(self, number: int) -> nn.Module | None:
+        """What makes the map of stage `number` of the one before, or None where its first block does."""
+        return None
 
     def undecayed(self) -> Iterator[nn.Parameter]:
         """None beyond biases and norms: there are no tokens and no positions."""

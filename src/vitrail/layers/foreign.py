@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +111,22 @@ def _unrolled(path: str, part: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield from _unrolled(whole, child)
         else:
             yield whole, child
+
+
+def run_before(module: nn.Module, blocks: Sequence[str], seen: Look) -> dict[str, list[str]]:
+    """Block -> the modules with parameters of their own, by name, that ran after the block before it and before it."""
+    ran: dict[str, list[str]] = {block: [] for block in blocks}
+    waiting: list[str] = []
+    entered: set[str] = set()
+    for name in seen.shapes:  # in the order in which they ended: parts of a block come before the block
+        block = next((block for block in blocks if name == block or name.startswith(f"{block}.")), None)
+        if block is None:
+            if name and any(True for _ in module.get_submodule(name).parameters(recurse=False)):
+                waiting.append(name)
+        elif block not in entered:
+            entered.add(block)
+            ran[block], waiting = waiting, []
+    return ran
 
 
 def stride_of(grid: Grid, size: Grid) -> int:

@@ -45,7 +45,7 @@ class ShiftedWindowConfig(Strict):
     image_size: Positive | tuple[Positive, Positive] = 224
     """Pixels, one number for a square; any size will do."""
     in_channels: Positive = 3
-    pooling: Literal["mean", "map"] = "mean"
+    pooling: Literal["mean", "map", "seq"] = "mean"
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Stochastic depth of the last block, growing linearly from 0 at the first, over all levels."""
     eps: Annotated[float, Field(gt=0)] = 1e-5
@@ -207,8 +207,9 @@ class ShiftedWindowBackbone(nn.Module):
     def stages(self) -> Sequence[Stage]:
         """A stage a level: merging makes each token of one from 2 x 2 of the one before."""
         entries = (None, *(quartet_cells(grid) for grid in self.grids[:-1]))
-        found = zip(self._blocks(), self.grids, entries, strict=True)
-        return [Stage(blocks, grid, entry=entry) for blocks, grid, entry in found]
+        merges = (level.downsample for level in self.levels if isinstance(level, Level))
+        found = zip(self._blocks(), self.grids, entries, merges, strict=True)
+        return [Stage(blocks, grid, entry=entry, merge=merge) for blocks, grid, entry, merge in found]
 
     def undecayed(self) -> Iterator[nn.Parameter]:
         """What the attention modules say of their position biases and scales."""

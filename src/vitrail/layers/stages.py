@@ -146,9 +146,17 @@ class Staged(nn.Module):
         """Four, each on the cells of the one before."""
         before = (None, *self.grids[:-1])
         return [
-            Stage(tuple(level.blocks), grid, prefix, level.patch_embed.cells(last) if last else None)
-            for level, grid, prefix, last in zip(self._levels(), self.grids, self.prefixes, before, strict=True)
+            Stage(tuple(level.blocks), grid, prefix, level.patch_embed.cells(last), self.merging(number))
+            if last
+            else Stage(tuple(level.blocks), grid, prefix)
+            for number, (level, grid, prefix, last) in enumerate(
+                zip(self._levels(), self.grids, self.prefixes, before, strict=True)
+            )
         ]
+
+    def merging(self, number: int) -> nn.Module:
+        """What makes the tokens of stage `number` of those of the one before; a family adds what else it has there."""
+        return self._levels()[number].patch_embed
 
     def set_image_size(self, size: tuple[int, int]) -> None:
         """Accept (H, W) from now on."""

@@ -93,6 +93,10 @@ class ConvNeXt(Convolutional):
         """A stage begins with a 2 x 2 convolution of stride 2."""
         return kernel_cells(grid, 2, 2, ceil=True)
 
+    def merging(self, number: int) -> nn.Module:
+        """The norm and the convolution before the stage's blocks."""
+        return self._features()[2 * number]
+
     def undecayed(self) -> Iterator[nn.Parameter]:
         """LayerScale, which torchvision keeps as (D, 1, 1)."""
         for block in self.blocks():

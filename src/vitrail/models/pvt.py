@@ -25,7 +25,7 @@ from vitrail.layers.stages import Level, Staged, StagesConfig, StageSizes, fit_s
 class PVTConfig(StagesConfig):
     """What makes one PVT differ from another."""
 
-    pooling: Literal["cls", "mean", "map"] = "cls"
+    pooling: Literal["cls", "mean", "map", "seq"] = "cls"
 
     @model_validator(mode="after")
     def _unreduced(self) -> PVTConfig:
@@ -99,6 +99,12 @@ class PVT(Staged):
         prefix, tokens = x[:, :1], x[:, 1:]  # (B, 1, D), (B, N, D)
         levels = (*maps[1:], as_map(tokens, self.grids[-1])) if pyramid else None
         return Features(tokens, self.grids[-1], prefix, levels)
+
+    def merging(self, number: int) -> nn.Module:
+        """The patches with their positions and, in the last stage, [CLS]."""
+        level = cast(PVTLevel, self.levels[number])
+        placed = [level.pos_embed, *([self.cls_token] if level.prefix else [])]
+        return nn.ModuleList([level.patch_embed, nn.ParameterList(placed)])
 
     def undecayed(self) -> Iterator[nn.Parameter]:
         """[CLS] and the positions of each stage."""

@@ -8,7 +8,7 @@ linear in the number of pixels ("li"). Sizes: Table 1 of the paper.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
@@ -29,7 +29,7 @@ from vitrail.layers.stages import Level, Staged, StagesConfig, StageSizes, fit_s
 class PVTv2Config(StagesConfig):
     """What makes one PVT v2 differ from another."""
 
-    pooling: Literal["mean", "map"] = "mean"
+    pooling: Literal["mean", "map", "seq"] = "mean"
     linear: bool = False
     """Keys from pooling to 7 x 7 in every stage (sr_ratios then play no part), and a ReLU before the depth-wise
     convolution."""
@@ -109,6 +109,10 @@ class PVTv2(Staged):
             tokens: Tensor = level(maps[-1], grid)  # (B, N_i, D_i)
             maps.append(as_map(tokens, grid))  # (B, D_i, h_i, w_i)
         return Features(tokens, self.grids[-1], tokens[:, :0], tuple(maps[1:]) if pyramid else None)
+
+    def merging(self, number: int) -> nn.Module:
+        """The norm that ends the stage before, and the patches."""
+        return nn.ModuleList([cast(PVTv2Level, self.levels[number - 1]).norm, super().merging(number)])
 
     def undecayed(self) -> Iterator[nn.Parameter]:
         """None: there are neither tokens nor positions to learn."""

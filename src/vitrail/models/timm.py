@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from vitrail.contracts import Features, Fit, Stage, Variant
 from vitrail.errors import UsageError, unknown
 from vitrail.layers.cells import pooled_cells
-from vitrail.layers.foreign import Grid, Look, arguments_of, grid_at, listed_blocks, look, prune, stride_of
+from vitrail.layers.foreign import Grid, Look, arguments_of, grid_at, listed_blocks, look, prune, run_before, stride_of
 from vitrail.layers.pooled_norm import normalise_pooled
 from vitrail.layers.pyramid import resampled, strides_of
 from vitrail.seeding import derive_seed
@@ -45,7 +45,7 @@ class TimmConfig(Strict):
     image_size: Positive | tuple[Positive, Positive] = 224
     """Pixels, one number for a square."""
     in_channels: Positive = 3
-    pooling: Literal["cls", "mean", "map"] = "mean"
+    pooling: Literal["cls", "mean", "map", "seq"] = "mean"
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """timm's drop_path_rate."""
 
@@ -183,6 +183,7 @@ class TimmBackbone(nn.Module):
         self.grid = grid
         blocks = [(name, seen.shapes.get(name, ())) for name, _ in listed_blocks(self.body)]
         self._blocks = [(name, grid_at(shape, size, prefix, last)) for name, shape in blocks]
+        self._before = run_before(self.body, [name for name, _ in blocks], seen)
         self._levels: list[int] = []
         self.strides: tuple[int, ...] = strides_of(stride_of(self.grid, size))
         self.channels: tuple[int, ...] = (self.width,) * len(self.strides)
@@ -212,18 +213,33 @@ class TimmBackbone(nn.Module):
         return [self.body.get_submodule(name) for name, _ in self._blocks]
 
     def stages(self) -> Sequence[Stage]:
-        """Blocks by the grid of what they return; a stage's cells are laid over those before as pooling would."""
-        runs: list[tuple[Grid, list[nn.Module]]] = []
+        """Blocks by the grid of what they return; a stage's cells are laid over those before as pooling would.
+
+        What runs between two blocks of one grid is counted among what leads to that stage.
+        """
+        runs: list[tuple[Grid, list[str]]] = []
         for name, grid in self._blocks:
             here = grid or (runs[-1][0] if runs else self.grid)
             if not runs or runs[-1][0] != here:
                 runs.append((here, []))
-            runs[-1][1].append(self.body.get_submodule(name))
+            runs[-1][1].append(name)
         before = (None, *(grid for grid, _ in runs[:-1]))
         return [
-            Stage(tuple(blocks), grid, len(self.prefix_names), pooled_cells(last, grid) if last else None)
-            for (grid, blocks), last in zip(runs, before, strict=True)
+            Stage(
+                tuple(self.body.get_submodule(name) for name in names),
+                grid,
+                len(self.prefix_names),
+                pooled_cells(last, grid) if last else None,
+                self._merging([part for name in names for part in self._before[name]]),
+            )
+            for (grid, names), last in zip(runs, before, strict=True)
         ]
+
+    def _merging(self, names: Sequence[str]) -> nn.Module | None:
+        stem = {id(parameter) for parameter in self.stem().parameters()}
+        parts = [self.body.get_submodule(name) for name in names]
+        parts = [part for part in parts if not any(id(parameter) in stem for parameter in part.parameters())]
+        return nn.ModuleList(parts) if parts else None
 
     def undecayed(self) -> Iterator[nn.Parameter]:
         """What timm itself spares of weight decay, and all that is no weight of a layer: tokens, positions, scales."""
