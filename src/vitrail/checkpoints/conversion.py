@@ -29,6 +29,7 @@ from vitrail.checkpoints.layout import Claims, Layout, all_layouts, layout_named
 from vitrail.checkpoints.preprocessing import Fields, as_published, fitted
 from vitrail.checkpoints.report import LoadReport, check
 from vitrail.checkpoints.sources import Bundle, open_source
+from vitrail.checkpoints.timm_whole import read_timm, timm_name
 from vitrail.contracts import Task
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import IntegrityError, UsageError
@@ -47,7 +48,9 @@ class Converted:
 
 
 @dataclass(frozen=True)
-class _Read:
+class Read:
+    """A published model as one of the catalogue, whole, with what is known of it."""
+
     model: VisionModel
     config: Config
     task: Task
@@ -89,7 +92,22 @@ def convert(
 # ----------------------------------------------------------------------------------------------------------- reading
 
 
-def _own(folder: Path, bundle: Bundle, named: str | None, image_size: int | None) -> _Read:
+def read_model(source: str | Path) -> Read:
+    """The model that a model folder, a file, `hf-hub:ORG/NAME`, `timm:NAME` or `torchvision:NAME` is, in memory.
+
+    Raises UsageError and IntegrityError as `convert` does; a model of timm that the catalogue has not is timm's own.
+    """
+    bundle = open_source(source)
+    if {"format", "config"} <= bundle.config.keys() and bundle.folder:
+        return _own(bundle.folder, bundle, None, None)
+    theirs = timm_name(bundle)
+    if theirs is not None:
+        config, model, task, report = read_timm(theirs, bundle, source)
+        return Read(model, config, task, Preprocessor.from_config(config), report)
+    return _foreign(bundle, source, None, None, None)
+
+
+def _own(folder: Path, bundle: Bundle, named: str | None, image_size: int | None) -> Read:
     """A model folder of ours, whose own reader checks it whole."""
     made = artifact.load(folder)
     config, preprocessor = made.config, made.preprocessor
@@ -106,7 +124,7 @@ def _own(folder: Path, bundle: Bundle, named: str | None, image_size: int | None
         preprocessor = preprocessor.model_copy(update={"size": (image_size, image_size)})
     count = sum(tensor.numel() for tensor in bundle.tensors.values())
     report = LoadReport(bundle.path, "vitrail", tuple(entries), count, config.model.name)
-    return _Read(made.model, config, made.task, preprocessor, report)
+    return Read(made.model, config, made.task, preprocessor, report)
 
 
 def _at(config: Config, image_size: int) -> Config:
@@ -116,7 +134,7 @@ def _at(config: Config, image_size: int) -> Config:
 
 def _foreign(
     bundle: Bundle, source: str | Path, named: str | None, new_head: int | None, image_size: int | None
-) -> _Read:  # fmt: skip
+) -> Read:  # fmt: skip
     layout, tensors, tables = of_one_layout(bundle)
     claims = layout.claims(bundle)
     identity = identify(layout, tables, tensors, claims, named)
@@ -147,7 +165,7 @@ def _foreign(
     fill(model, {**values, **fresh}, bundle.path)
     count = sum(tensor.numel() for tensor in values.values())
     report = LoadReport(bundle.path, layout.name, tuple(entries), count, str(identity), (*bundle.notes, *claims.notes))
-    return _Read(model.eval(), whole, task, Preprocessor.from_config(whole), report)
+    return Read(model.eval(), whole, task, Preprocessor.from_config(whole), report)
 
 
 def _task(identity: Identity, claims: Claims, new_head: int | None, bundle: Bundle) -> Task:
@@ -217,7 +235,7 @@ def _layout_of(dest: Path, model: VisionModel) -> Layout:
     raise UsageError(f"{dest} may be of several layouts: say {names}")
 
 
-def _write_folder(dest: Path, read: _Read, source: str | Path) -> None:
+def _write_folder(dest: Path, read: Read, source: str | Path) -> None:
     model = read.report.model
     told: Mapping[str, Any] = {
         "run": dest.name,

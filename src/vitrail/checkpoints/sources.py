@@ -13,6 +13,7 @@ from torch import Tensor
 from vitrail import durable
 from vitrail.checkpoints.pickles import read_pickle
 from vitrail.checkpoints.tensorfile import read_json, read_npz, read_safetensors
+from vitrail.checkpoints.torchvision_hub import published
 from vitrail.errors import IntegrityError, UsageError
 
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
@@ -49,7 +50,7 @@ class Bundle:
 
 
 def open_source(source: str | Path) -> Bundle:
-    """Read a local file or folder, `hf-hub:ORG/NAME[@REVISION]` or `timm:NAME`.
+    """Read a local file or folder, `hf-hub:ORG/NAME[@REVISION]`, `timm:NAME` or `torchvision:NAME`.
 
     Raises UsageError where there is nothing to read, or where a library or the network is missing; IntegrityError where
     what is there is damaged or could run code.
@@ -58,13 +59,17 @@ def open_source(source: str | Path) -> Bundle:
     for scheme, fetch in SCHEMES.items():
         if text.startswith(scheme):
             return _open_folder(fetch(text.removeprefix(scheme)))
+    if text.startswith("torchvision:"):
+        file, known = published(text.removeprefix("torchvision:"))
+        return replace(_open_file(file), config=known)
     path = Path(source)
     try:
         if path.is_dir():
             return _open_folder(path)
         if not path.is_file():
             raise UsageError(
-                f"{path}: no weights there; expected a file, a model or run folder, hf-hub:ORG/NAME or timm:NAME"
+                f"{path}: no weights there; expected a file, a model or run folder, hf-hub:ORG/NAME,"
+                " timm:NAME or torchvision:NAME"
             )
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from None

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitrail.checkpoints.layout import Layout, Outgoing
+from vitrail.checkpoints.layout import Claims, Layout, Outgoing
 from vitrail.checkpoints.positions import POSITIONS, grids_that_windows_divide
+from vitrail.checkpoints.preprocessing import checked
+from vitrail.checkpoints.sources import Bundle
 from vitrail.checkpoints.table import Table, Transform, rows
 
 LAYER = "encoder.layers.encoder_layer_{i}"
@@ -127,6 +129,15 @@ def write(out: Outgoing, dest: Path) -> Sequence[Path]:
     return [dest]
 
 
+def claims(bundle: Bundle) -> Claims:
+    """What torchvision's metadata says of weights that were asked for by name; a file alone says nothing."""
+    known = bundle.config.get("torchvision")
+    if not known:
+        return Claims()
+    prepared = checked(dict(known["preprocess"]), "torchvision's metadata")
+    return Claims(labels=tuple(known["labels"]), preprocess=prepared)
+
+
 RESNET_FIXED: Mapping[str, Any] = {"eps": 1e-5, "width": 64, "patch_size": 4}
 """The stem for ImageNet: a 7 x 7 convolution and pooling."""
 
@@ -145,6 +156,7 @@ LAYOUT = Layout(
         "convnext": {"eps": 1e-6, "final_eps": None, "activation": "gelu", "patch_size": 4},
     },
     write=write,
+    read=claims,
     refuses=refuses,
     suffix=".pth",
     containers=("pickle",),
