@@ -153,9 +153,10 @@ def test_starting_far_in_decodes_nothing_that_was_skipped() -> None:
     assert [int(p) for batch in batches for p in batch.positions] == list(range(900_000, 900_012))
 
 
-def test_starting_anywhere_gives_the_same_batches_as_passing_by() -> None:
-    source = MemorySource(LABELS)
-    assert_same(train(source, 12, 40, **VARIED), train(source, 0, 40, **VARIED)[3:])
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_starting_anywhere_gives_the_same_batches_as_passing_by(repeats: int) -> None:
+    source, varied = MemorySource(LABELS), {**VARIED, "augment__repeats": repeats}
+    assert_same(train(source, 12, 40, **varied), train(source, 0, 40, **varied)[3:])
 
 
 def test_a_sample_that_fails_keeps_its_place_and_counts_for_nothing() -> None:

@@ -53,16 +53,19 @@ def test_the_words_for_overlap_and_zoom_are_what_the_engine_and_the_training_do(
 def test_what_is_random_is_named_and_what_is_not_is_not() -> None:
     everything = {
         "augment__randaugment_ops": 2, "augment__erase": 0.25, "augment__mixup": 0.8, "augment__cutmix": 1.0,
-        "augment__jitter": 0.2, "augment__crop_scale": (0.35, 1.0),
+        "augment__jitter": 0.2, "augment__crop_scale": (0.35, 1.0), "augment__three": True, "augment__repeats": 3,
+        "augment__mix_off_epochs": 10.0,
     }  # fmt: skip
     plain = geometry.trained(config(**everything), dense=False)
-    for words in ("35 to 100% of the image's area", "mirrored", "RandAugment", "erased in 25%", "mixup or CutMix"):
+    for words in (
+        "35 to 100% of the image's area", "mirrored", "RandAugment", "erased in 25%", "mixup or CutMix, but",
+        "for the last 10 epochs", "ThreeAugment", "changed by up to 20%", "3 times in a row",
+    ):  # fmt: skip
         assert words in plain
-    assert "brightness" not in plain
     dense = geometry.trained(config(**everything), dense=True)
     assert "changed by up to 20%" in dense
     assert "The target goes through the same geometry." in dense
-    assert not any(words in dense for words in ("RandAugment", "erased", "mixup"))
+    assert not any(words in dense for words in ("RandAugment", "ThreeAugment", "erased", "mixup"))
     nothing = geometry.trained(config(augment__crop_scale=(1, 1), augment__flip=False), dense=False)
     assert nothing == "In training it is the same."
 

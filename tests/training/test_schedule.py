@@ -61,3 +61,9 @@ def test_rate_is_warm_up_then_torch_cosine() -> None:
 def test_a_floor_above_the_rate_is_lowered_to_it() -> None:
     schedule = Schedule(100, TrainConfig(epochs=2, batch_size=10, lr=1e-6, min_lr=1e-5, warmup_epochs=0))
     assert all(schedule.lr(s) == pytest.approx(1e-6) for s in range(schedule.steps))
+
+
+@pytest.mark.parametrize(("epochs", "off", "mixed"), [(4, 0, 10), (4, 1, 8), (4, 1.5, 7), (4, 9, 0), (2.5, 1, 4)])
+def test_images_are_mixed_until_so_many_epochs_are_left(epochs: float, off: float, mixed: int) -> None:
+    schedule = Schedule(40, TrainConfig(epochs=epochs, batch_size=16))
+    assert [step for step in range(schedule.steps) if schedule.mixes(step, off)] == list(range(mixed))

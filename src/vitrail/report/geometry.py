@@ -38,15 +38,19 @@ def trained(config: Config, dense: bool) -> str:
     if augment.randaugment_ops and not dense:
         changes = "change" if augment.randaugment_ops == 1 else "changes"
         parts.append(f"with {augment.randaugment_ops} random {changes} of colour or shape (RandAugment)")
-    if augment.jitter and dense:
+    if augment.three and not dense:
+        parts.append("grey, with bright parts inverted, or blurred (ThreeAugment)")
+    if augment.jitter:
         parts.append(f"with brightness, contrast and saturation changed by up to {100 * augment.jitter:.0f}%")
     if augment.erase and not dense:
         parts.append(f"with a part erased in {100 * augment.erase:.0f}% of the cases")
     mixed = [name for name, on in (("mixup", augment.mixup), ("CutMix", augment.cutmix)) if on and not dense]
     if mixed:
-        parts.append(f"and mixed with another training image ({' or '.join(mixed)})")
+        last = f", but for the last {augment.mix_off_epochs:g} epochs" if augment.mix_off_epochs else ""
+        parts.append(f"and mixed with another training image ({' or '.join(mixed)}{last})")
+    copies = f" Each is seen {augment.repeats} times in a row, varied anew." if augment.repeats > 1 else ""
     both = " The target goes through the same geometry." if dense else ""
-    return f"In training it is {', '.join(parts)}.{both}"
+    return f"In training it is {', '.join(parts)}.{copies}{both}"
 
 
 def _cut(config: Config, dense: bool) -> str:

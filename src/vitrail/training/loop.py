@@ -31,6 +31,7 @@ from vitrail.training import checkpoint
 from vitrail.training.batch_statistics import has_batch_statistics, without_failures
 from vitrail.training.checkpoint import Progress
 from vitrail.training.ema import Average
+from vitrail.training.frozen import train_mode
 from vitrail.training.journal import Journal, duration
 from vitrail.training.memory import peak_memory_mb
 from vitrail.training.objective import Objective, has_parameters
@@ -144,15 +145,16 @@ class Loop:
     def update(self, micro_batches: Sequence[Batch]) -> Readback:
         """One update. What is read back: summed loss, summed weight, gradient norm, 1 where it was refused."""
         step, config = self.progress.step, self.config
-        self.model.train()
+        train_mode(self.model)
         self.objective.train()
         loss_sum = torch.zeros((), device=self.device)
         weight = torch.zeros((), device=self.device)
         groups = 0
+        mixes = self.schedule.mixes(step, config.augment.mix_off_epochs)
         self.updater.begin()
         for number, batch in enumerate(micro_batches):
             self._count_failures(batch)
-            mixed = mix(batch, config.augment, config.data_seed, step, first_group=groups)
+            mixed = mix(batch, config.augment, config.data_seed, step, first_group=groups) if mixes else batch
             groups += -(-len(batch.keys) // MIX_GROUP)
             if self.batch_statistics:
                 mixed = without_failures(mixed)
@@ -204,7 +206,7 @@ class Loop:
         self.journal.step({**record, "refused": entry["keys"]})
         if progress.refused_in_a_row >= REFUSED_LIMIT:
             self.pending.clear()
-            self._save()
+            self.save()
             other = "" if self.config.train.precision == "fp32" else ", or use --precision fp32"
             raise TrainingError(
                 f"{REFUSED_LIMIT} updates in a row were not finite (last: update {entry['step']}, images {shown}).\n"
@@ -233,7 +235,7 @@ class Loop:
         self._flush_pending()
         progress, train = self.progress, self.config.train
         epoch = self.schedule.epochs_done(progress.step)
-        result = self._evaluate()
+        result = self.evaluate(progress=lambda done: self._answer_signal())
         progress.seconds = time.monotonic() - self._started
         loss = progress.loss_sum / progress.loss_weight if progress.loss_weight else math.nan
         row: dict[str, Any] = {"epoch": epoch, "time": round(progress.seconds, 2), "train/loss": loss}
@@ -263,8 +265,9 @@ class Loop:
         self.journal.results(progress.history)
         self._checkpoint()
 
-    def _evaluate(self) -> Evaluation:
-        return evaluate(self.engine, self.validation, self.task, progress=lambda done: self._answer_signal())
+    def evaluate(self, progress: Callable[[int], None] | None = None) -> Evaluation:
+        """The model that is kept, on the validation images; `progress` is told the number done."""
+        return evaluate(self.engine, self.validation, self.task, progress)
 
     def _has_row(self, epoch: float) -> bool:
         return bool(self.progress.history) and self.progress.history[-1]["epoch"] >= epoch
@@ -301,11 +304,12 @@ class Loop:
         self._flush_pending()
         self.progress.seconds = time.monotonic() - self._started
         self.journal.flush()
-        folder = self._save()
+        folder = self.save()
         self._saved = time.monotonic()
         return folder
 
-    def _save(self) -> Path:
+    def save(self) -> Path:
+        """Write a checkpoint of things as they are."""
         kept = self.config.train.keep_checkpoints
         parts = (self.model, self.average, self.updater)
         return checkpoint.save(self.checkpoints, self.progress, *parts, kept, self.objective)

@@ -44,3 +44,7 @@ class Schedule:
         progress = (step - warmup) / max(1, self.steps - warmup)
         floor = min(c.min_lr, c.lr)
         return floor + (c.lr - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    def mixes(self, step: int, off: float) -> bool:
+        """Whether update number `step` (from 0) may mix images: not where it begins in the last `off` epochs."""
+        return step * self.config.batch_size < (self.config.epochs - off) * self.images
