@@ -20,6 +20,13 @@ from vitrail.errors import IntegrityError, UsageError, unknown
 
 Tensors = Mapping[str, Tensor]
 
+UNPUBLISHED: Mapping[str, tuple[Any, ...]] = {
+    "stem": ("conv", "shifted"),
+    "locality": (True,),
+    "pooling": ("seq",),
+}
+"""Values of our configs' fields that no published layout has a place for."""
+
 
 @dataclass(frozen=True)
 class Claims:
@@ -103,6 +110,10 @@ class Layout:
         if not tables:
             known = ", ".join(dict.fromkeys(table.family for table in self.tables))
             raise UsageError(f"the {self.name} layout has no place for a {family} model like this; it has {known}")
+        for name, values in ({} if self.name == "vitrail" else UNPUBLISHED).items():
+            own = getattr(config, name, None)
+            if own in values:
+                raise UsageError(f"the {self.name} layout cannot express {name}={own}: vitrail's own alone can")
         for name, value in self.fixed.get(family, {}).items():
             own = getattr(config, name, value)
             if not same(name, own, value):

@@ -117,7 +117,7 @@ def has_attention(model: Explainable) -> bool:
 
 
 def pooling(model: Explainable) -> str:
-    """How the head reads the tokens: "cls", "mean" or "map"; "" where it answers for each place by itself."""
+    """How the head reads the tokens: "cls", "mean", "map" or "seq"; "" where it answers for each place by itself."""
     return "" if model.task.dense else model.pooling
 
 

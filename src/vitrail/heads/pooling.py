@@ -1,4 +1,4 @@
-"""One vector for the whole image: from [CLS], from the mean of the patches, or by asking for it."""
+"""One vector for the whole image: from [CLS], from the mean of the patches, weighted, or by asking for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vitrail.layers.block import Activation, BlockShape, Mlp, OfBlocks
 from vitrail.layers.initialise import Draw, truncated_normal
 from vitrail.layers.norm import Norm, normalise
 
-POOLINGS = ("cls", "mean", "map")
+POOLINGS = ("cls", "mean", "map", "seq")
 HEAD_WIDTH = 64
 """d of attention pooling where the backbone's blocks say nothing of it, as in ViT's encoders up to L."""
 
@@ -75,18 +75,42 @@ class MapPooling(nn.Module):
         yield self.probe
 
 
+class SequencePooling(nn.Module):
+    """The mean of the patch tokens, weighted by what each says of its own weight: Features -> (B, D).
+
+    One linear layer gives a token its score, a softmax over the N patches its weight (SeqPool of CCT, arXiv 2104.05704,
+    equations 3 to 5). It is attention with the layer's weights for a query and the tokens for keys and values, and is
+    computed as that: whoever looks at attention sees it. The layer has no bias, which the softmax would not notice.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1, bias=False)
+        self.core = ScaledDotProduct()
+
+    def forward(self, features: Features) -> Tensor:
+        x = features.tokens[:, None]  # (B, 1, N, D)
+        query = (self.score.weight * x.shape[-1] ** 0.5).to(x.dtype)  # the core divides by sqrt(D)
+        pooled: Tensor = self.core(query.expand(len(x), 1, 1, -1), x, x, None)[:, 0, 0]  # (B, D)
+        return pooled
+
+    def layout(self, grid: tuple[int, int]) -> AttentionLayout:
+        """One query that stands nowhere, one key a cell."""
+        return AttentionLayout(grid, prefix_queries=1, prefix_keys=0)
+
+
 def pooling(kind: str, backbone: Backbone) -> nn.Module:
-    """The pooling named "cls", "mean" or "map"; UsageError for another name, or for "cls" where there is no [CLS]."""
+    """The pooling of that name, of POOLINGS; UsageError for another name, or for "cls" where there is no [CLS]."""
     if kind not in POOLINGS:
         raise unknown("pooling", kind, POOLINGS)
     if kind == "cls":
         if "cls" not in backbone.prefix_names:
-            raise UsageError("pooling=cls needs a [CLS] token, which this model has not: use mean or map")
+            raise UsageError("pooling=cls needs a [CLS] token, which this model has not: use mean, seq or map")
         return ClsPooling()
     if kind == "map":
         shape = backbone.block_shape() if isinstance(backbone, OfBlocks) else _as_in_vit(backbone.width)
         return MapPooling(shape.width, shape.heads, shape.hidden, shape.eps, shape.activation, shape.norm)
-    return MeanPooling()
+    return SequencePooling(backbone.width) if kind == "seq" else MeanPooling()
 
 
 def _as_in_vit(width: int) -> BlockShape:

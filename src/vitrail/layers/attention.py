@@ -7,6 +7,7 @@ and spatially reduced attention differ only in who may look at whom, which an at
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.contracts import CellMap
+from vitrail.layers.initialise import Draw, constant
 from vitrail.layers.norm import Norm, normalise
 
 
@@ -73,17 +75,40 @@ def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tenso
     return torch.softmax(scores if bias is None else scores + bias, dim=-1)
 
 
+class Locality(nn.Module):
+    """What locality self-attention changes before queries meet keys: (B, A, T, d) -> the same, and a bias (T, T).
+
+    The scores are divided by a learned temperature, tau = sqrt(d) at first, instead of by sqrt(d), and a token's score
+    with itself is -inf (LSA, arXiv 2112.13492, equations 5 and 6). `scale` is 1 / tau, one a head, as in the authors'
+    code: the core divides by sqrt(d) as ever, so the queries are multiplied by it.
+    """
+
+    def __init__(self, heads: int, head_width: int) -> None:
+        super().__init__()
+        self.head_width = head_width
+        self.scale = nn.Parameter(torch.empty(heads))
+
+    def forward(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        sharper = (self.scale * self.head_width**0.5).to(q.dtype)[:, None, None]  # (A, 1, 1)
+        itself = torch.eye(q.shape[2], dtype=torch.bool, device=q.device)
+        return q * sharper, torch.zeros_like(itself, dtype=q.dtype).masked_fill(itself, -torch.inf)
+
+    def initialisers(self) -> Mapping[str, Draw]:
+        return {"scale": constant(self.head_width**-0.5)}
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention (Vaswani et al. 2017): every token looks at every token. (B, T, D) -> (B, T, D).
 
     prefix: K, the number of leading tokens that are no patches. width must be a multiple of heads.  qk_norm: queries
     and keys are normalised, each head's by itself, before they meet (ViT-22B, arXiv 2302.05442, section 2); heads share
-    the d weights.
+    the d weights.  locality: each head learns its temperature, and no token looks at itself (LSA, arXiv 2112.13492,
+    equations 5 and 6); there must be two tokens or more.
     """
 
     def __init__(
         self, width: int, heads: int, prefix: int = 0, qkv_bias: bool = True, qk_norm: bool = False,
-        norm: Norm = "layer", eps: float = 1e-6,
+        norm: Norm = "layer", eps: float = 1e-6, locality: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         assert width % heads == 0, "the config checks this"
@@ -91,12 +116,15 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.q_norm = normalise(norm, width // heads, eps) if qk_norm else nn.Identity()
         self.k_norm = normalise(norm, width // heads, eps) if qk_norm else nn.Identity()
+        self.locality = Locality(heads, width // heads) if locality else None
         self.core = ScaledDotProduct()
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, A, T, d)
-        y = self.core(self.q_norm(q), self.k_norm(k), v, None)  # (B, A, T, d)
+        q, k = self.q_norm(q), self.k_norm(k)
+        q, bias = (q, None) if self.locality is None else self.locality(q)
+        y = self.core(q, k, v, bias)  # (B, A, T, d)
         out: Tensor = self.proj(y.transpose(1, 2).flatten(2))  # (B, T, D)
         return out
 

@@ -75,7 +75,7 @@ class DropPath(nn.Module):
 class BlockShape:
     """What a block is made of: A heads, an MLP of hidden width M, and its norms.
 
-    qkv_bias, qk_norm: of its attention.  layer_scale: the first value of LayerScale, 0 for none.
+    qkv_bias, qk_norm, locality: of its attention.  layer_scale: the first value of LayerScale, 0 for none.
     """
 
     width: int
@@ -87,10 +87,12 @@ class BlockShape:
     qkv_bias: bool = True
     qk_norm: bool = False
     layer_scale: float = 0.0
+    locality: bool = False
 
     def attention(self, prefix: int) -> SelfAttention:
         """Self-attention over K = prefix tokens and the patches."""
-        return SelfAttention(self.width, self.heads, prefix, self.qkv_bias, self.qk_norm, self.norm, self.eps)
+        made = (self.width, self.heads, prefix, self.qkv_bias, self.qk_norm, self.norm, self.eps, self.locality)
+        return SelfAttention(*made)
 
     def scale(self) -> nn.Module:
         """What a residual branch ends with."""

@@ -26,16 +26,21 @@ class PatchEmbed(nn.Module):
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """(h, w) for images of (H, W); UsageError where the patch does not divide them."""
-        height, width = size
-        if height <= 0 or width <= 0 or height % self.patch or width % self.patch:
-            smaller = [max(1, side // self.patch) * self.patch for side in size]
-            larger = [max(1, -(-side // self.patch)) * self.patch for side in size]
-            fitting = dict.fromkeys(_size(fits) for fits in (smaller, larger))
-            raise UsageError(
-                f"image size {height} x {width} is not divisible by the patch size {self.patch};"
-                f" use {' or '.join(fitting)}, or another patch size"
-            )
-        return height // self.patch, width // self.patch
+        return patch_grid(size, self.patch)
+
+
+def patch_grid(size: tuple[int, int], patch: int) -> tuple[int, int]:
+    """(h, w) for images of (H, W) in patches of P; UsageError where the patch does not divide them."""
+    height, width = size
+    if height <= 0 or width <= 0 or height % patch or width % patch:
+        smaller = [max(1, side // patch) * patch for side in size]
+        larger = [max(1, -(-side // patch)) * patch for side in size]
+        fitting = dict.fromkeys(_size(fits) for fits in (smaller, larger))
+        raise UsageError(
+            f"image size {height} x {width} is not divisible by the patch size {patch};"
+            f" use {' or '.join(fitting)}, or another patch size"
+        )
+    return height // patch, width // patch
 
 
 def resize_kernel(kernel: Tensor, side: tuple[int, int]) -> Tensor:

@@ -20,9 +20,9 @@ from vitrail.errors import UsageError
 from vitrail.layers.block import Activation, Block, BlockShape, ParallelBlock
 from vitrail.layers.initialise import Draw, normal, truncated_normal
 from vitrail.layers.norm import Norm, normalise
-from vitrail.layers.patch import PatchEmbed
 from vitrail.layers.position import resize_positions, sincos_2d
 from vitrail.layers.pyramid import resampled, strides_of
+from vitrail.layers.tokenizers import Stem, strides_to, tokenizer
 from vitrail.settings import Positive, Strict
 
 Size = Annotated[int, Field(ge=1, le=65_536)]
@@ -47,7 +47,12 @@ class ViTConfig(Strict):
     position: Literal["learned", "sincos", "none"] = "learned"
     cls_position: bool = True
     """Whether [CLS] has a position of its own; without, positions are added to the patches before it joins them."""
-    pooling: Literal["cls", "mean", "map"] = "cls"
+    pooling: Literal["cls", "mean", "map", "seq"] = "cls"
+    stem: Stem = "patch"
+    """conv: convolutions of stride 2 down to the patch (arXiv 2106.14881).  shifted: patches that see half of each
+    neighbour (SPT, arXiv 2112.13492)."""
+    locality: bool = False
+    """Heads learn their temperature, and no token looks at itself (LSA, arXiv 2112.13492)."""
     qkv_bias: bool = True
     qk_norm: bool = False
     """Queries and keys are normalised before they meet."""
@@ -72,6 +77,8 @@ class ViTConfig(Strict):
             raise ValueError(f"sincos positions need a width that is a multiple of 4, not {self.width}")
         if self.pooling == "cls" and not self.cls:
             raise ValueError("pooling=cls needs the CLS token: set cls=true, or pooling=mean")
+        if self.stem == "conv":
+            strides_to(self.patch_size)
         return self
 
     @property
@@ -107,9 +114,9 @@ class ViT(nn.Module):
         self.prefix_names = c.leading + ("register",) * c.registers
         self.strides = strides_of(c.patch_size)
         self.channels = (c.width,) * len(self.strides)
-        self.patch_embed = PatchEmbed(c.patch_size, c.in_channels, c.width)
+        self.patch_embed = tokenizer(c.stem, c.patch_size, c.in_channels, c.width, c.eps)
         self.image_size = c.size
-        self.grid = self.patch_embed.grid(c.size)
+        self.grid = self._grid(c.size)
         places = c.placed + self.grid[0] * self.grid[1]
         self.cls_token = nn.Parameter(torch.empty(1, 1, c.width)) if c.cls else None
         self.registers = nn.Parameter(torch.empty(1, c.registers, c.width)) if c.registers else None
@@ -125,13 +132,20 @@ class ViT(nn.Module):
         self.norm = normalise(c.norm, c.width, c.eps)
 
     def forward(self, images: Tensor, pyramid: bool = False) -> Features:
-        x = self.embed(images)  # (B, T, D)
-        for block in self.encoder:
-            x = block(x)  # (B, T, D)
-        x = self.norm(x)
+        x = self.encode(self.embed(images))  # (B, T, D)
         prefix, tokens = x[:, : len(self.prefix_names)], x[:, len(self.prefix_names) :]  # (B, K, D), (B, N, D)
         maps = resampled(tokens, self.grid, self.config.patch_size) if pyramid else None
         return Features(tokens, self.grid, prefix, maps)
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Tokens that know their places, prefix first, through the blocks and the last norm: (B, T, D) -> (B, T, D).
+
+        Any number of patches may be left out: what is left looks at what is left (MAE, arXiv 2111.06377).
+        """
+        for block in self.encoder:
+            tokens = block(tokens)  # (B, T, D)
+        normed: Tensor = self.norm(tokens)
+        return normed
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, T, D): [CLS], registers, patches; registers have no position."""
@@ -158,6 +172,15 @@ class ViT(nn.Module):
         """The tokens of `ViTConfig.leading`, (1, 1, D) each."""
         return [] if self.cls_token is None else [self.cls_token]
 
+    def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        grid = self.patch_embed.grid(size)
+        if self.config.locality and len(self.prefix_names) + grid[0] * grid[1] < 2:
+            raise UsageError(
+                f"locality=true: no token looks at itself, and an image of {size[0]} x {size[1]} in patches of"
+                f" {self.config.patch_size} is one token; take a smaller patch"
+            )
+        return grid
+
     def block_shape(self) -> BlockShape:
         """What its blocks are made of."""
         return BlockShape(**{part.name: getattr(self.config, part.name) for part in fields(BlockShape)})
@@ -182,7 +205,7 @@ class ViT(nn.Module):
 
     def set_image_size(self, size: tuple[int, int]) -> None:
         """Accept (H, W) from now on: learned positions are resized, fixed ones computed anew."""
-        grid = self.patch_embed.grid(size)
+        grid = self._grid(size)
         if self.pos_embed is not None and grid != self.grid:
             placed = self.config.placed
             first, patches = self.pos_embed[:, :placed], self.pos_embed[:, placed:]

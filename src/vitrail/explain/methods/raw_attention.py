@@ -22,7 +22,7 @@ def raw_attention(
 
     The row of [CLS] in block `layer`, `head` or the mean of heads. Where the head does not read [CLS], the mean of all
     patches' rows. layer None is what stands nearest to the answer: the pooling head's own attention where it has one
-    (MAP), else the last block. The target is not looked at: attention is the same for every class.
+    (MAP, SeqPool), else the last block. The target is not looked at: attention is the same for every class.
     """
     attention = attend(model, images)
     if layer is None and attention.pool is not None:
@@ -48,7 +48,7 @@ def maps(model: Explainable, images: Tensor) -> Tensor:
 def where(model: Explainable, layer: int | None, head: int | None) -> str:
     """Which attention was looked at, in words."""
     heads = "mean of heads" if head is None else f"head {head}"
-    if layer is None and pooling(model) == "map":
+    if layer is None and pooling(model) in ("map", "seq"):
         return f"pooling head, {heads}"
     blocks = depth(model)
     place = resolve(-1 if layer is None else layer, blocks, "layer")

@@ -22,8 +22,8 @@ def rollout(
     """Images (B, C, H, W) -> (B, H, W): the share of each patch in the token the answer is read from, in [0, 1].
 
     layer: the last block taken in; None is all blocks. The row of [CLS], or the mean of all patches' rows where the
-    head does not read [CLS]; a pooling head's own attention (MAP) is left out. Heads are averaged and the target is not
-    looked at.
+    head does not read [CLS]; a pooling head's own attention (MAP, SeqPool) is left out. Heads are averaged and the
+    target is not looked at.
     """
     assert head is None, "the explainer refuses a head: by_head is false"
     attention = attend(model, images)
