@@ -96,16 +96,22 @@ def initialise(model: nn.Module, seed: int, prefix: str = "") -> None:
         else:
             draws = (container and container.initialisers_of(module)) or _defaults(module)
         for name, parameter in module.named_parameters(recurse=False):
-            if parameter.is_meta:
-                continue
             full = prefix + (f"{path}.{name}" if path else name)
-            generator = Generator().manual_seed(derive_seed(seed, "init", full))
-            values = torch.empty(parameter.shape, dtype=torch.float32)
-            assert name in draws, f"no initialiser for {full}"
-            draws[name](values, generator)
-            parameter.copy_(values)
+            assert parameter.is_meta or name in draws, f"no initialiser for {full}"
+            if not parameter.is_meta:
+                draw_value(parameter, draws[name], seed, full)
         if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and not module.running_mean.is_meta:
             module.reset_running_stats()  # kept in files, so not among the buffers that `fill_buffers` computes
+
+
+@torch.no_grad()
+def draw_value(parameter: nn.Parameter, draw: Draw, seed: int, name: str) -> None:
+    """Give one parameter its first value, by its full name in the whole model; one on the meta device is left there."""
+    if parameter.is_meta:
+        return
+    values = torch.empty(parameter.shape, dtype=torch.float32)
+    draw(values, Generator().manual_seed(derive_seed(seed, "init", name)))
+    parameter.copy_(values)
 
 
 @torch.no_grad()

@@ -76,7 +76,8 @@ class CosineWindowAttention(WindowedAttention):
 
     def forward(self, x: Tensor) -> Tensor:
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        qkv = F.linear(self.windows.rolled(x), self.qkv.weight, bias)  # (B, h', w', 3D)
+        qkv: Tensor = self.qkv(self.windows.rolled(x))  # (B, h', w', 3D)
+        qkv = qkv + bias.to(qkv.dtype)
         q, k, v = self.windows.split(qkv, self.heads)  # each (B, W * A, T, d)
         scale = self.logit_scale.clamp(max=SHARPEST).exp() * q.shape[-1] ** 0.5  # the core divides by sqrt(d)
         q = F.normalize(q, dim=-1) * scale.repeat(q.shape[1] // self.heads, 1, 1)

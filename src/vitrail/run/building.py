@@ -10,6 +10,7 @@ from vitrail.assemble import VisionModel, attach_head, build_model
 from vitrail.contracts import Backbone, Task
 from vitrail.errors import UsageError
 from vitrail.layers.recompute import recompute
+from vitrail.run.learners import refuse_learners, settle_learners
 from vitrail.settings import Config
 from vitrail.training.batch_statistics import has_batch_statistics
 
@@ -24,6 +25,8 @@ def make_model(config: Config, task: Task, backbone: nn.Module | None) -> Vision
         raise UsageError(f"{type(backbone).__name__} does not keep the Backbone contract of vitrail.contracts")
     head = config.model.pooling
     model = build_model(config, task) if backbone is None else attach_head(backbone, task, head, config.seed)
+    refuse_learners(config)
+    settle_learners(model, config)
     if has_batch_statistics(model) and config.train.batch_size // config.train.accumulate < 2:
         parts = f" in {config.train.accumulate} micro-steps" if config.train.accumulate > 1 else ""
         raise UsageError(

@@ -19,6 +19,7 @@ from vitrail.data.split import Split, make_split
 from vitrail.data.target_audit import without
 from vitrail.errors import DataError, UsageError, unknown
 from vitrail.models import variant
+from vitrail.run.learners import refuse_learners, settle_learners
 from vitrail.runtime.torch_engine import pick_device
 from vitrail.settings import CUSTOM, Config, DataConfig, Stated, TaskConfig, build
 from vitrail.tasks import create_task, list_tasks, numbered_task
@@ -117,6 +118,7 @@ def check_early(stated: Stated) -> tuple[Config, str]:
     config = build(stated)
     if config.task.name not in list_tasks():
         raise unknown("task", config.task.name, list_tasks())
+    refuse_learners(config)
     if config.model.name != CUSTOM:
         _sketch(stated)
     return config, pick_device(config.device)
@@ -157,7 +159,7 @@ def _build_without_memory(row: Variant, stated: Stated, side: int) -> None:
     config = choose(facts, row, stated).config
     preprocessor_of(config)
     with torch.device("meta"):
-        build_model(config, numbered_task(config.task.name, 2))
+        settle_learners(build_model(config, numbered_task(config.task.name, 2)), config)
 
 
 def make_task(config: Config, data: Data) -> Task:

@@ -26,10 +26,12 @@ from vitrail.data.loader import EvalLoader, TrainLoader
 from vitrail.data.sources import open_source
 from vitrail.data.split import split_record
 from vitrail.errors import DataError, Interrupted, TrainingError, UsageError, VitrailError
+from vitrail.layers.lora import merged
 from vitrail.report import geometry
 from vitrail.run import finish
 from vitrail.run.building import make_model
 from vitrail.run.folder import Run, create, refuse_place
+from vitrail.run.learners import told
 from vitrail.run.prepare import (
     Data,
     check_early,
@@ -205,12 +207,14 @@ def _go(
 ) -> None:  # fmt: skip
     """Train, evaluate the best, write the report."""
     task, preprocessor = model.task, preprocessor_of(config)
+    if told(model):
+        journal.say(told(model))
     if config.train.tensorboard:
         journal.tensorboard()
 
     def keep(which: str, kept: nn.Module, metrics: dict[str, float], task: Task) -> None:
         card = {"run": run.folder.name, "data": data.source.name, "split": "val", "metrics": metrics}
-        save(run.folder / "model" / which, kept, config, task, preprocessor, card)
+        save(run.folder / "model" / which, merged(kept), config, task, preprocessor, card)
 
     # one cache for training and validation; with workers, images are decoded in theirs
     source = data.source if config.data.workers else CachedSource(data.source, config.data.cache_mb)
@@ -231,7 +235,7 @@ def _go(
     if again:
         loop.resume()
     progress: Progress = loop.run()
-    backbone = cast(Backbone, model.backbone) if config.model.name == CUSTOM else None
+    backbone = cast(Backbone, merged(model).backbone) if config.model.name == CUSTOM else None
     artifact = load_artifact(find(run.folder), device, backbone)
     finish.finish(run, config, reasons, data, progress, artifact, device, journal)
 

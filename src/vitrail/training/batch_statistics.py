@@ -16,8 +16,10 @@ from vitrail.contracts import Batch, Mixing
 
 
 def has_batch_statistics(model: nn.Module) -> bool:
-    """Whether what is computed of an image depends on the others in its batch."""
-    return any(isinstance(module, _BatchNorm) for module in model.modules())
+    """Whether what is computed of an image in training depends on the others in its batch; a frozen BatchNorm does not
+    make it so."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    return any(not norm.affine or any(p.requires_grad for p in norm.parameters()) for norm in norms)
 
 
 class Statistics:
