@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from vitrail import artifact, settings
-from vitrail.assemble import OWN_FIELDS, VisionModel, build_model, fill
-from vitrail.checkpoints.account import gather
+from vitrail.assemble import OWN_FIELDS, VisionModel, attach_head, build_model, fill
+from vitrail.checkpoints.account import expected, gather
 from vitrail.checkpoints.door import (
     ANY,
     KNOWN,
@@ -30,12 +30,12 @@ from vitrail.checkpoints.preprocessing import Fields, as_published, fitted
 from vitrail.checkpoints.report import LoadReport, check
 from vitrail.checkpoints.sources import Bundle, open_source
 from vitrail.checkpoints.timm_whole import read_timm, timm_name
-from vitrail.contracts import Task
+from vitrail.contracts import Backbone, Task
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import IntegrityError, UsageError
 from vitrail.models import configure, variant
-from vitrail.settings import Config
-from vitrail.tasks import restore
+from vitrail.settings import CUSTOM, NO_TASK, Config
+from vitrail.tasks import numbered_task, restore
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,21 @@ class Converted:
 
 @dataclass(frozen=True)
 class Read:
-    """A published model as one of the catalogue, whole, with what is known of it."""
+    """A published model as one of the catalogue, whole, with what is known of it.
+
+    headless: the source brings no head that can be read; the one that stands here has fresh values.
+    """
 
     model: VisionModel
     config: Config
     task: Task
     preprocessor: Preprocessor
     report: LoadReport
+    headless: bool = False
+
+
+STAND_IN = 2
+"""Outputs of the head that stands where the source brings none."""
 
 
 def convert(
@@ -92,32 +100,64 @@ def convert(
 # ----------------------------------------------------------------------------------------------------------- reading
 
 
-def read_model(source: str | Path) -> Read:
+def read_model(
+    source: str | Path, named: str | None = None, any_head: bool = False, backbone: Backbone | None = None
+) -> Read:  # fmt: skip
     """The model that a model folder, a file, `hf-hub:ORG/NAME`, `timm:NAME` or `torchvision:NAME` is, in memory.
+
+    named: the catalogue's name where the source leaves it open; it must be what the source is.  any_head: take also
+    what has no head, or one that cannot be read.  backbone: a module like the one from Python that a folder is of.
 
     Raises UsageError and IntegrityError as `convert` does; a model of timm that the catalogue has not is timm's own.
     """
     bundle = open_source(source)
     if {"format", "config"} <= bundle.config.keys() and bundle.folder:
-        return _own(bundle.folder, bundle, None, None)
+        if any_head and Config.model_validate(bundle.config["config"]).task.name == NO_TASK:
+            return _pretrained(bundle.folder, bundle, named)
+        return _own(bundle.folder, bundle, named, None, backbone)
+    if backbone is not None:
+        raise UsageError(f"{bundle.path} is of no backbone from Python: fill yours by vitrail.load_weights instead")
     theirs = timm_name(bundle)
     if theirs is not None:
-        config, model, task, report = read_timm(theirs, bundle, source)
-        return Read(model, config, task, Preprocessor.from_config(config), report)
-    return _foreign(bundle, source, None, None, None)
+        config, model, task, report, headless = read_timm(theirs, bundle, source, any_head)
+        _refuse_another(bundle.path, config, named)
+        return Read(model, config, task, Preprocessor.from_config(config), report, headless)
+    return _foreign(bundle, source, named, None, None, any_head)
 
 
-def _own(folder: Path, bundle: Bundle, named: str | None, image_size: int | None) -> Read:
+def _pretrained(folder: Path, bundle: Bundle, named: str | None) -> Read:
+    """A folder of what was pretrained on images alone: its backbone, under a head that says nothing."""
+    trunk = artifact.load_backbone(folder)
+    _refuse_another(folder, trunk.config, named)
+    backbone = cast(Backbone, trunk.backbone)
+    pooling, task = "cls" if "cls" in backbone.prefix_names else "mean", numbered_task("classify", STAND_IN)
+    model = attach_head(backbone, task, pooling, trunk.config.seed).eval()
+    _, entries = gather(ANY, expected({"backbone.": trunk.backbone}), bundle.tensors, None)
+    count = sum(tensor.numel() for tensor in bundle.tensors.values())
+    report = LoadReport(bundle.path, "vitrail", tuple(entries), count, trunk.config.model.name)
+    return Read(model, trunk.config, task, trunk.preprocessor, report, headless=True)
+
+
+def _refuse_another(path: Path, config: Config, named: str | None) -> None:
+    """UsageError where a source says which model it is, and another was named."""
+    if named is None:
+        return
+    if config.model.name == CUSTOM or variant(named).name != variant(config.model.name).name:
+        raise UsageError(f"{path} says that its model is {config.model.name}, not {named}: leave --model out")
+
+
+def _own(
+    folder: Path, bundle: Bundle, named: str | None, image_size: int | None, backbone: Backbone | None = None
+) -> Read:  # fmt: skip
     """A model folder of ours, whose own reader checks it whole."""
-    made = artifact.load(folder)
+    made = artifact.load(folder, backbone=backbone)
     config, preprocessor = made.config, made.preprocessor
-    if named is not None and variant(named).name != variant(config.model.name).name:
-        raise UsageError(f"{folder} says that its model is {config.model.name}, not {named}: leave --model out")
+    _refuse_another(folder, config, named)
     before = made.model.state_dict()
     _, entries = gather(ANY, before, bundle.tensors, None)
     if image_size and image_size != config.model.image_size:
-        backbone: Any = made.model.backbone
-        backbone.set_image_size((image_size, image_size))
+        resizable: Any = made.model.backbone
+        resizable.set_image_size((image_size, image_size))
         after = made.model.state_dict()
         entries = marked_resized(entries, changed_shapes(before, after))
         config = _at(config, image_size)
@@ -133,11 +173,16 @@ def _at(config: Config, image_size: int) -> Config:
 
 
 def _foreign(
-    bundle: Bundle, source: str | Path, named: str | None, new_head: int | None, image_size: int | None
+    bundle: Bundle, source: str | Path, named: str | None, new_head: int | None, image_size: int | None,
+    any_head: bool = False,
 ) -> Read:  # fmt: skip
     layout, tensors, tables = of_one_layout(bundle)
     claims = layout.claims(bundle)
     identity = identify(layout, tables, tensors, claims, named)
+    if any_head:
+        _refuse_other(bundle, identity, named, lambda: identify(layout, tables, tensors, claims, None))
+        if identity.outputs < 2 or claims.task != "classify":
+            new_head = STAND_IN
     config = configure(identity.row.name, **identity.options)
     why = layout.refuses(identity.table.family, config)
     if why:
@@ -165,7 +210,23 @@ def _foreign(
     fill(model, {**values, **fresh}, bundle.path)
     count = sum(tensor.numel() for tensor in values.values())
     report = LoadReport(bundle.path, layout.name, tuple(entries), count, str(identity), (*bundle.notes, *claims.notes))
-    return Read(model.eval(), whole, task, Preprocessor.from_config(whole), report)
+    return Read(model.eval(), whole, task, Preprocessor.from_config(whole), report, bool(new_head))
+
+
+NOT_IN_NAMES = {"image_size", "in_channels", "drop_path_rule"}
+"""Fields in which a model may depart from the row it is named for and still be what its name says."""
+
+
+def _refuse_other(bundle: Bundle, taken: Identity, named: str | None, settle: Callable[[], Identity]) -> None:
+    """UsageError where a file shows by itself which model it is, and another was named."""
+    if named is None or not taken.options.keys() - NOT_IN_NAMES:
+        return
+    try:
+        found = settle()
+    except UsageError:  # it leaves open which of several it is
+        return
+    if found.row.name != taken.row.name:
+        raise UsageError(f"{bundle.path} is of {found}, not of {named}: leave --model out")
 
 
 def _task(identity: Identity, claims: Claims, new_head: int | None, bundle: Bundle) -> Task:
@@ -180,8 +241,10 @@ def _task(identity: Identity, claims: Claims, new_head: int | None, bundle: Bund
         )
     if outputs == 1:
         raise UsageError(f"{bundle.path} has a head of one output, which is no classifier: --new-head N replaces it")
-    names = unique(labels) if labels else numbered(max(outputs, 2))
-    return restore({"task": "classify", "labels": list(names)})  # in the order of the outputs
+    numbers = numbered(max(outputs, 2))
+    names = tuple(unique(labels)) if labels else numbers
+    # in the order of the outputs
+    return restore({"task": "classify", "labels": list(names), "named": names != numbers})
 
 
 def unique(labels: Sequence[str]) -> list[str]:

@@ -67,7 +67,8 @@ def load_weights(model: nn.Module, source: str | Path, new_head: bool = False) -
     claims = layout.claims(bundle)
     native, facts = _facts(table, tensors, claims)
     _agree(bundle, {**layout.fixed.get(family, {}), **claims.fields}, facts, config, new_head)
-    values, entries = _through_twin(model, table, tensors, config, native, new_head)
+    head = expected({"head.": model.head}) if isinstance(model, VisionModel) else {}
+    values, entries = through_twin(model.backbone, head, table, tensors, native, new_head)
     return _finish(model, values, entries, bundle, layout.name, claims.notes)
 
 
@@ -126,23 +127,27 @@ def _agree(
         )
 
 
-def _through_twin(
-    model: nn.Module, table: Table, tensors: Mapping[str, Tensor], config: Any, native: Any, new_head: bool
-) -> tuple[dict[str, Tensor], list[Entry]]:
-    """Values for the model. Positions for another grid go through a backbone of that grid, which then resizes them."""
-    assert isinstance(model, VisionModel)
-    backbone: Any = model.backbone
+def through_twin(
+    backbone: Any, head: Mapping[str, Tensor], table: Table, tensors: Mapping[str, Tensor], native: Any,
+    new_head: bool = False,
+) -> tuple[dict[str, Tensor], list[Entry]]:  # fmt: skip
+    """Values for a backbone of the catalogue and the tensors of its head, by full names, and the account.
+
+    native: the image size that the tensors are for, a number or (H, W), or None.  Positions for another grid go through
+    a backbone of that grid, which then resizes them.
+    """
+    config, own = backbone.config, expected({"backbone.": backbone})
     size = tuple(backbone.image_size)
     native_size = (native, native) if isinstance(native, int) else native and tuple(native)
-    kernel = model.state_dict().get("backbone.patch_embed.proj.weight")
+    kernel = own.get("backbone.patch_embed.proj.weight")
     if native_size and kernel is not None and table.family in ("vit", "deit"):
         patch = _patch_of(table, tensors) or config.patch_size
         native_size = tuple(side // patch * config.patch_size for side in native_size)
     if not native_size or native_size == size:
         config = config.model_copy(update={"image_size": _side(size)})
-        return gather(table, model.state_dict(), tensors, config, new_head)
+        return gather(table, {**own, **head}, tensors, config, new_head)
     twin, config = twin_of(backbone, native_size)
-    values, entries = gather(table, expected({"backbone.": twin, "head.": model.head}), tensors, config, new_head)
+    values, entries = gather(table, {**expected({"backbone.": twin}), **head}, tensors, config, new_head)
     if all(f"backbone.{name}" in values for name in twin.state_dict()):
         resized, changed = resize(twin, values, size)
         values, entries = values | resized, marked_resized(entries, changed)

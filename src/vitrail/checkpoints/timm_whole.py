@@ -37,24 +37,28 @@ def timm_name(bundle: Bundle) -> str | None:
     return name if timm.is_model(name.partition(".")[0]) else None
 
 
-def read_timm(name: str, bundle: Bundle, source: str | Path) -> tuple[Config, VisionModel, Task, LoadReport]:
-    """The whole model: its config as a run's, itself, its task, and the account of its tensors.
+def read_timm(
+    name: str, bundle: Bundle, source: str | Path, any_head: bool = False
+) -> tuple[Config, VisionModel, Task, LoadReport, bool]:  # fmt: skip
+    """The whole model: its config as a run's, itself, its task, the account of its tensors, whether it has no head.
 
     What it answers is compared with timm's own model once, on noise: a classifier that does more than pool and multiply
-    is refused.
+    is refused.  any_head: one without a classifier gets a fresh one, of two outputs.
 
     Raises UsageError for a model without a classifier or of such a kind, IntegrityError where a tensor is left over.
     """
     row = variant(PREFIX + name.partition(".")[0])
     claims = claims_of(bundle)
     weights = f"{_classifier(bundle)}.weight"
-    if weights not in bundle.tensors:
+    headless = weights not in bundle.tensors
+    if headless and not any_head:
         raise UsageError(f"{bundle.path} has no classification head: it can be no teacher, and has no answers")
-    outputs = len(bundle.tensors[weights])
-    labels = claims.labels or tuple(f"{i:0{len(str(outputs - 1))}d}" for i in range(outputs))
+    outputs = 2 if headless else len(bundle.tensors[weights])
+    numbers = tuple(f"{i:0{len(str(outputs - 1))}d}" for i in range(outputs))
+    labels = (not headless and claims.labels) or numbers
     if len(labels) != outputs or len(set(labels)) != outputs:
         raise IntegrityError(f"{bundle.path}: its config names {len(set(labels))} classes, its head has {outputs}")
-    task = restore({"task": "classify", "labels": list(labels)})
+    task = restore({"task": "classify", "labels": list(labels), "named": tuple(labels) != numbers})
     prepared = fitted(dict(claims.preprocess), row.config.in_channels)
     stated: dict[str, Any] = {
         "data.source": str(source),
@@ -67,11 +71,13 @@ def read_timm(name: str, bundle: Bundle, source: str | Path) -> tuple[Config, Vi
     config = build(stated)
     model = build_model(config, task).eval()
     renamed = {_ours(key, _classifier(bundle)): key for key in bundle.tensors}
-    fill(model, {ours: bundle.tensors[key] for ours, key in renamed.items()}, bundle.path)
-    _compare(name, model, bundle.tensors, outputs, bundle.path)
+    own = {name: tensor for name, tensor in model.state_dict().items() if headless and name.startswith("head.")}
+    fill(model, {**own, **{ours: bundle.tensors[key] for ours, key in renamed.items()}}, bundle.path)
+    if not headless:
+        _compare(name, model, bundle.tensors, outputs, bundle.path)
     entries = tuple(Entry((ours,), (key,), "used") for ours, key in renamed.items())
     count = sum(tensor.numel() for tensor in bundle.tensors.values())
-    return config, model, task, LoadReport(bundle.path, "timm", entries, count, row.name)
+    return config, model, task, LoadReport(bundle.path, "timm", entries, count, row.name), headless
 
 
 def _classifier(bundle: Bundle) -> str:
