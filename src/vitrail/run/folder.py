@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -24,13 +25,14 @@ from vitrail.settings import Config, build, flatten
 if TYPE_CHECKING:
     from vitrail.predict.predictor import Predictor
 
-ROOT = Path("runs") / "train"
+ROOT = Path("runs")
+"""Runs that `train` made stand in runs/train, those of `pretrain` in runs/pretrain."""
 State = Literal["running", "finished", "interrupted", "failed"]
 
 
 @dataclass
 class Run:
-    """A training run: its folder, its final metrics per split, what it warned of and what it wrote."""
+    """A run that trained or pretrained: its folder, its final metrics per split, its warnings and what it wrote."""
 
     folder: Path
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -39,7 +41,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
-        """The run in a folder that `train` made; UsageError when it is none, IntegrityError when it was damaged."""
+        """The run in a folder that a verb made; UsageError when it is none, IntegrityError when it was damaged."""
         folder = Path(path)
         if not folder.is_dir():
             raise UsageError(f"{folder} is no run folder: no such folder")
@@ -74,6 +76,16 @@ class Run:
     def status(self) -> str:
         """running, finished, interrupted or failed."""
         return str(self.record["state"])
+
+    @property
+    def verb(self) -> str:
+        """The verb that made it, "train" or "pretrain"."""
+        return str(self.record.get("verb", "train"))
+
+    @property
+    def again(self) -> str:
+        """The command that goes on with it."""
+        return f"vitrail {self.verb} --resume {shlex.quote(str(self.folder))}"
 
     @property
     def config(self) -> Config:
@@ -112,13 +124,14 @@ class Run:
         durable.write_file(self.folder / "run.json", json.dumps(record, indent=1, default=str) + "\n")
 
 
-def create(name: str, out: Path | None, command: Sequence[str], config: Config) -> Run:
-    """Make a folder of its own for a run: `out`, or runs/train/NAME, counting up. The mkdir is the lock."""
-    folder = _claim(out) if out is not None else _count_up(ROOT / _safe(name))
+def create(name: str, out: Path | None, command: Sequence[str], config: Config, verb: str = "train") -> Run:
+    """Make a folder of its own for a run: `out`, or runs/VERB/NAME, counting up. The mkdir is the lock."""
+    folder = _claim(out) if out is not None else _count_up(ROOT / verb / _safe(name))
     run = Run(folder)
     record = {
         "state": "running",
         "reason": "",
+        "verb": verb,
         "command": list(command),
         "seed": config.seed,
         "world_size": 1,
@@ -129,16 +142,16 @@ def create(name: str, out: Path | None, command: Sequence[str], config: Config) 
     return run
 
 
-def refuse_place(out: Path | None) -> None:
+def refuse_place(out: Path | None, verb: str = "train") -> None:
     """What can be said before any work of where a run would go: UsageError if it is taken, TrainingError if closed.
 
     Nothing is made here: `create` claims the folder once the run can begin.
     """
     if out is not None and os.path.lexists(out):
         raise _taken(out)
-    wanted = out if out is not None else ROOT / "run"
+    wanted = out if out is not None else ROOT / verb / "run"
     parent = next(folder for folder in Path(os.path.abspath(wanted)).parents if os.path.lexists(folder))
-    doing = f"cannot create {out}" if out is not None else f"cannot create a run folder in {ROOT}"
+    doing = f"cannot create {out}" if out is not None else f"cannot create a run folder in {ROOT / verb}"
     if not parent.is_dir():
         raise TrainingError(f"{doing}: {parent} is no folder: choose another --out")
     if not os.access(parent, os.W_OK):

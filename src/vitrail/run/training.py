@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import nn
 
 from vitrail import durable
@@ -25,13 +21,12 @@ from vitrail.data.dataset import DatasetSource
 from vitrail.data.loader import EvalLoader, TrainLoader
 from vitrail.data.sources import open_source
 from vitrail.data.split import split_record
-from vitrail.errors import DataError, Interrupted, TrainingError, UsageError, VitrailError
-from vitrail.layers.lora import merged
+from vitrail.errors import DataError, UsageError
 from vitrail.report import geometry
 from vitrail.run import finish
 from vitrail.run.building import make_model
+from vitrail.run.ending import recorded, threads
 from vitrail.run.folder import Run, create, refuse_place
-from vitrail.run.learners import told
 from vitrail.run.prepare import (
     Data,
     check_early,
@@ -45,7 +40,6 @@ from vitrail.run.prepare import (
 )
 from vitrail.runtime.torch_engine import make_engine, pick_device
 from vitrail.settings import CUSTOM, Config, Stated, known_path, to_yaml
-from vitrail.training import checkpoint
 from vitrail.training.checkpoint import Progress
 from vitrail.training.journal import Journal
 from vitrail.training.loop import Loop
@@ -124,7 +118,7 @@ def start(
     run = create(name or source.name, out, command, choice.config)
     journal.attach(run.folder)
     journal.say(f"run: {run.folder}")
-    with _recorded(run, journal), _threads(choice.config.threads):
+    with recorded(run, journal), threads(choice.config.threads):
         durable.write_file(run.folder / "args.yaml", to_yaml(choice.config))
         write_bad_files(run.folder / "bad_files.csv", audit)
         reasons = [{"field": r.field, "value": r.value, "why": r.why} for r in choice.reasons]
@@ -158,7 +152,7 @@ def resume(
     data = _same_data(run, config, source, journal)
     reasons = tuple(Reason(str(r["field"]), r["value"], str(r["why"])) for r in run.data.get("reasons", ()))
     model = make_model(config, make_task(config, data), backbone)
-    with _recorded(run, journal), _threads(config.threads):
+    with recorded(run, journal), threads(config.threads):
         run.mark("running", resumed_by=list(command))
         _go(run, config, reasons, data, model, device, journal, again=True)
     return run
@@ -207,14 +201,12 @@ def _go(
 ) -> None:  # fmt: skip
     """Train, evaluate the best, write the report."""
     task, preprocessor = model.task, preprocessor_of(config)
-    if told(model):
-        journal.say(told(model))
     if config.train.tensorboard:
         journal.tensorboard()
 
     def keep(which: str, kept: nn.Module, metrics: dict[str, float], task: Task) -> None:
         card = {"run": run.folder.name, "data": data.source.name, "split": "val", "metrics": metrics}
-        save(run.folder / "model" / which, merged(kept), config, task, preprocessor, card)
+        save(run.folder / "model" / which, kept, config, task, preprocessor, card)
 
     # one cache for training and validation; with workers, images are decoded in theirs
     source = data.source if config.data.workers else CachedSource(data.source, config.data.cache_mb)
@@ -235,52 +227,6 @@ def _go(
     if again:
         loop.resume()
     progress: Progress = loop.run()
-    backbone = cast(Backbone, merged(model).backbone) if config.model.name == CUSTOM else None
+    backbone = cast(Backbone, model.backbone) if config.model.name == CUSTOM else None
     artifact = load_artifact(find(run.folder), device, backbone)
     finish.finish(run, config, reasons, data, progress, artifact, device, journal)
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Compute with so many threads, on which the bits depend; 0 leaves torch its own choice."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _recorded(run: Run, journal: Journal) -> Iterator[None]:
-    """Whatever ends the run, run.json says it."""
-    try:
-        yield
-    except Interrupted as error:
-        run.mark("interrupted", reason=str(error))
-        raise
-    except KeyboardInterrupt:
-        run.mark("interrupted", reason="interrupted before a checkpoint could be written")
-        raise
-    except OSError as error:
-        failure = durable.storage_error(error, f"cannot write to {run.folder}")
-        _mark_failed(run, journal, failure)
-        if checkpoint.listed(run.folder / "checkpoints"):
-            failure = TrainingError(
-                f"{failure}\nThen go on with: vitrail train --resume {shlex.quote(str(run.folder))}"
-            )
-        raise failure from error
-    except Exception as error:
-        _mark_failed(run, journal, error)
-        raise
-    finally:
-        journal.close()
-
-
-def _mark_failed(run: Run, journal: Journal, error: Exception) -> None:
-    reason = str(error) if isinstance(error, VitrailError) else "".join(traceback.format_exception_only(error)).strip()
-    try:
-        run.mark("failed", reason=reason)
-        journal.note(f"failed: {reason}")  # the screen gets it from whoever catches the error
-    except OSError:
-        return  # the disk is what failed: the message still reaches the screen

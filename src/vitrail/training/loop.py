@@ -53,21 +53,21 @@ class Loop:
 
     make_batches(first, last): the training batches of those positions.  validation: an EvalLoader, or anything that
     can be iterated again and again.  make_engine: what runs a model when it is evaluated.  keep: called with "best" on
-    every new best epoch, with "last" at the end.
+    every new best epoch, with "last" at the end.  verb: of the command that goes on with the run.
     """
 
     def __init__(
         self, *, model: nn.Module, task: Task, objective: Objective, config: Config, images: int, device: str,
         make_batches: Callable[[int, int], TrainLoader], validation: EvalLoader,
         make_engine: Callable[[nn.Module], Engine], journal: Journal, keep: Keep,
-        checkpoints: Path, allowed_failures: int,
+        checkpoints: Path, allowed_failures: int, verb: str = "train",
     ) -> None:  # fmt: skip
         self.model = model.to(device)
         self.objective = objective.to(device)
         self.task, self.config, self.device = task, config, device
         self.make_batches, self.validation = make_batches, validation
         self.journal, self.keep, self.checkpoints = journal, keep, checkpoints
-        self.allowed_failures = allowed_failures
+        self.allowed_failures, self.verb = allowed_failures, verb
         self.schedule = Schedule(images, config.train)
         self.average = Average(self.model, config.train.ema)
         learners = {"model": self.model, "objective": self.objective}
@@ -254,9 +254,10 @@ class Loop:
             progress.best, progress.best_epoch = score, epoch
             self.keep("best", self.average.model, result.metrics, self._tuned())
         shown = f"{score:.4f}" if score is not None else "not defined"
+        headline = f"  val {self.task.headline} {shown}" if self.task.headline != "loss" else ""
         self.journal.say(
             f"epoch {epoch:g}/{train.epochs:g}  loss {loss:.4f}  val loss {result.metrics.get('loss', math.nan):.4f}"
-            f"  val {self.task.headline} {shown}{' (best)' if better else ''}"
+            f"{headline}{' (best)' if better else ''}"
             f"  {rate:.0f} images/s  {duration(progress.seconds)}"
         )
         if train.early_stop and epoch - progress.best_epoch >= train.early_stop:
@@ -297,7 +298,7 @@ class Loop:
         name = signal.Signals(self.signals.received).name
         stopped = f"stopped by {name} after update {self.progress.step}, with a checkpoint."
         run = shlex.quote(str(self.checkpoints.parent))
-        message = f"{stopped}\nGo on with: vitrail train --resume {run}"
+        message = f"{stopped}\nGo on with: vitrail {self.verb} --resume {run}"
         raise Interrupted(message, self.signals.received)
 
     def _checkpoint(self) -> Path:
