@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Self
+from typing import Annotated, Any, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -168,6 +168,11 @@ class SwinV2(ShiftedWindowBackbone):
 
     def __init__(self, config: SwinV2Config) -> None:
         super().__init__(config, _Parts(config))
+
+    def measures(self) -> Mapping[str, Any]:
+        """Fields of its config that keep what it computes at another size: the windows that offsets are measured by."""
+        blocks = [cast(Any, level).blocks[0] for level in self.levels]
+        return {"pretrained_window": tuple(max(block.attn.pretrained) for block in blocks)}
 
 
 class _Parts:

@@ -110,21 +110,21 @@ def divide(source: Source, audit: Audit, config: DataConfig, journal: Journal, t
     return Data(source, audit, split)
 
 
-def check_early(stated: Stated) -> tuple[Config, str]:
+def check_early(stated: Stated, pretrained: Pretrained | None = None) -> tuple[Config, str]:
     """What can be wrong before any image is read: names, types, sizes, device.
 
-    Returns the unfilled config and the device.
+    pretrained: what training starts from, whose model is stated.  Returns the unfilled config and the device.
     """
     config = build(stated)
     if config.task.name not in list_tasks():
         raise unknown("task", config.task.name, list_tasks())
     refuse_learners(config)
     if config.model.name != CUSTOM:
-        _sketch(stated)
+        _sketch(stated, pretrained)
     return config, pick_device(config.device)
 
 
-def _sketch(stated: Stated) -> None:
+def _sketch(stated: Stated, pretrained: Pretrained | None) -> None:
     """Build the model without memory, open fields filled for data of no kind in particular: its family says what fits.
 
     Where the image size will come from the data, a stated patch cannot be judged yet and is left out, or, where the
@@ -132,7 +132,7 @@ def _sketch(stated: Stated) -> None:
     """
     config = build(stated)
     row, sides = variant(config.model.name), [SMALL]
-    if "model.image_size" not in stated:
+    if "model.image_size" not in stated and pretrained is None:
         if has_size(row, config.model.name):
             sides += range(8, SMALL, 8)
         else:
@@ -140,7 +140,7 @@ def _sketch(stated: Stated) -> None:
     refused = []
     for side in sides:
         try:
-            return _build_without_memory(row, stated, side)
+            return _build_without_memory(row, stated, side, pretrained)
         except UsageError as error:
             refused.append(error)
     raise refused[0]
@@ -153,9 +153,9 @@ def _of_task(name: str) -> dict[str, Any]:
     return {"task": name, "dense": task.dense, "mixes": task.mixes, "smooths": smooths, "pooling": task.pooling}
 
 
-def _build_without_memory(row: Variant, stated: Stated, side: int) -> None:
+def _build_without_memory(row: Variant, stated: Stated, side: int, pretrained: Pretrained | None) -> None:
     of_task = _of_task(build(stated).task.name) if "task.name" in stated else {}
-    facts = Facts(images=10_000, classes=2, native_size=side, flip=True, **of_task)
+    facts = Facts(images=10_000, classes=2, native_size=side, flip=True, pretrained=pretrained, **of_task)
     config = choose(facts, row, stated).config
     preprocessor_of(config)
     with torch.device("meta"):
