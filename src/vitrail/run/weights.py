@@ -84,9 +84,10 @@ class Begun:
     head: str
     digest: str
 
-    def lines(self) -> tuple[str, str]:
-        """For the screen."""
-        return f"weights: {self.report}", f"head: {self.head}"
+    def say(self, journal: Journal) -> None:
+        """Both on the screen."""
+        journal.say(f"weights: {self.report}")
+        journal.say(f"head: {self.head}")
 
     def record(self) -> dict[str, Any]:
         """For run.json: equal parts of all blocks in one row."""
@@ -123,11 +124,13 @@ def located(source: str) -> str:
     return source if source.startswith(tuple(SCHEMES)) else str(Path(source).absolute())
 
 
-def settle_model(stated: Stated, origin: Origin, journal: Journal) -> tuple[Stated, tuple[Reason, ...]]:
-    """What is stated, with the model that the weights are of; and why.
+def settle_model(stated: Stated, origin: Origin | None, journal: Journal) -> tuple[Stated, tuple[Reason, ...]]:
+    """What is stated, with the model that the weights are of, if there are any; and why.
 
     Raises UsageError where something stated would make another model of it.
     """
+    if origin is None:
+        return stated, ()
     config, why = origin.read.config, "the weights are of it"
     settled = {**stated, "model.weights": origin.source}
     reasons = [Reason("model.weights", origin.source, "as stated")]
