@@ -93,7 +93,8 @@ class ReportData:
     galleries: single answers, best and worst.  seen: images as the model sees them.  key, error_key: the colours of
     targets and answers in both, and of their difference.
     overlays: explanations drawn on images.  unexplained: why there are none, where there are none.
-    best_epoch: whose weights were kept.  command: as typed.  A key that is missing leaves its line out.
+    best_epoch: whose weights were kept.  taught: by which teacher and how, in a sentence.  command: as typed.  A key
+    that is missing leaves its line out.
     """
 
     name: str
@@ -103,6 +104,7 @@ class ReportData:
     reasons: Sequence[tuple[str, Any, str]] = ()
     history: Sequence[Mapping[str, Any]] = ()
     best_epoch: float | None = None
+    taught: str = ""
     headline: str = "accuracy"
     audit: Mapping[str, Any] = field(default_factory=dict)
     split: Mapping[str, Any] = field(default_factory=dict)

@@ -55,11 +55,11 @@ def _sets(number: int) -> str:
 def training(data: ReportData) -> list[str]:
     """What the curves say: which epoch was kept, and whether more or fewer would have served."""
     epochs = [row for row in data.history if number(row.get("epoch")) is not None]
+    notes = [data.taught] if data.taught else []
     if len(epochs) < 2:
-        return []
+        return notes
     section = section_of(data.config.task.name)
     last = float(epochs[-1]["epoch"])
-    notes = []
     if data.best_epoch is not None:
         first, best = float(epochs[0]["epoch"]), _inside(section.words(data.headline))
         notes.append(f"The weights of epoch {data.best_epoch:g} (of {first:g} to {last:g}) were kept: best val {best}.")

@@ -66,6 +66,7 @@ def finish(
         reasons=[(r.field, r.value, r.why) for r in reasons],
         history=progress.history,
         best_epoch=progress.best_epoch or None,
+        taught=run.record.get("teacher", {}).get("told", ""),
         headline=artifact.task.headline,
         audit=record_before_training(data.audit, data.source, data.split),
         split=split_record(data.split, data.source, artifact.task.name),
