@@ -21,7 +21,7 @@ from vitrail.errors import DataError, UsageError, unknown
 from vitrail.models import variant
 from vitrail.run.learners import refuse_learners, settle_learners
 from vitrail.runtime.torch_engine import pick_device
-from vitrail.settings import CUSTOM, Config, DataConfig, Stated, TaskConfig, build
+from vitrail.settings import CUSTOM, NO_TASK, Config, DataConfig, PretrainConfig, Stated, TaskConfig, build
 from vitrail.tasks import create_task, list_tasks, numbered_task
 from vitrail.training.journal import Journal
 from vitrail.training.recipes import SMALL, Choice, Facts, Pretrained, Reason, choose, has_size
@@ -80,13 +80,15 @@ def _refuse_unused(stated: Stated) -> None:
             raise UsageError(f"task.{field} is for {' and '.join(tasks)}: {task.name} has no use for it")
 
 
-def read_audit(source: Source, config: DataConfig, journal: Journal) -> Audit:
-    """Scan every sample and every mask or map, with progress, and say what was found."""
+def read_audit(source: Source, config: DataConfig, journal: Journal, targets: bool = True) -> Audit:
+    """Scan every sample, and with `targets` every mask or map, with progress, and say what was found."""
     total = len(source.items)
     journal.start("checking images", total)
     try:
         audit = scan(source, config, progress=lambda done, of: journal.advance("checking images", done, of))
-        maps = scan_maps(source, config, progress=lambda done, of: journal.advance("checking targets", done, of))
+        maps = None
+        if targets:
+            maps = scan_maps(source, config, progress=lambda done, of: journal.advance("checking targets", done, of))
     finally:
         journal.stop()
     if maps is not None:
@@ -116,6 +118,10 @@ def check_early(stated: Stated, pretrained: Pretrained | None = None) -> tuple[C
     pretrained: what training starts from, whose model is stated.  Returns the unfilled config and the device.
     """
     config = build(stated)
+    if config.task.name == NO_TASK or config.pretrain != PretrainConfig():
+        raise UsageError(
+            "these are settings of `vitrail pretrain`, which hides parts of images; train has no use for them"
+        )
     if config.task.name not in list_tasks():
         raise unknown("task", config.task.name, list_tasks())
     refuse_learners(config)
@@ -169,7 +175,7 @@ def make_task(config: Config, data: Data) -> Task:
 
 def choose_settings(stated: Stated, data: Data, device: str, pretrained: Pretrained | None = None) -> Choice:
     """Fill every open field from the data, and from what training starts from; see `training.recipes`."""
-    size = data.source.hints.native_size or _typical_short_side(data.audit)
+    size = data.source.hints.native_size or typical_short_side(data.audit)
     config = build(stated)
     classes = len(set(map(str, data.targets("train")))) if config.task.name == "classify" else 0
     facts = Facts(
@@ -177,7 +183,7 @@ def choose_settings(stated: Stated, data: Data, device: str, pretrained: Pretrai
         classes=classes,
         native_size=size,
         flip=data.source.hints.flip,
-        cores=_cores(),
+        cores=count_cores(),
         device=device,
         pretrained=pretrained,
         **_of_task(config.task.name),
@@ -225,11 +231,13 @@ def _shown(reason: Reason) -> str:
     return "[" + ", ".join(f"{v:g}" for v in value) + "]" if isinstance(value, (tuple, list)) else str(value)
 
 
-def _typical_short_side(audit: Audit) -> int:
+def typical_short_side(audit: Audit) -> int:
+    """Median of the shorter sides of the images, in pixels; DataError where there is none."""
     if not audit.sizes:
         raise DataError("no image can be used: see the reasons above")
     return round(statistics.median(min(size) for size in audit.sizes))
 
 
-def _cores() -> int:
+def count_cores() -> int:
+    """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
