@@ -6,12 +6,14 @@ import re
 
 from vitrail.contracts import Variant
 from vitrail.training.choices.chooser import Chooser
-from vitrail.training.choices.facts import Facts
+from vitrail.training.choices.facts import Facts, Pretrained, Wish
 
 SMALL = 64
 """Images of fewer pixels a side are met by the family's own rule, whatever size the model was published at."""
 ONE_GRID = ("vit", "deit")
 """Families whose tokens stand on one grid, as fine as their patch; the others' first grid is finer."""
+NO_DETAIL_LOST = 96
+"""Images of no more pixels a side are seen at their own size, whatever the recipe."""
 FINE = 16
 """Patches a side that a value per pixel needs at least: what patch 16 leaves of 256 pixels."""
 
@@ -21,44 +23,76 @@ def has_size(variant: Variant, name: str) -> bool:
     return name == variant.name and str(max(variant.config.size)) in re.findall(r"\d+", name)
 
 
-def choose_geometry(chooser: Chooser) -> None:
+def choose_geometry(chooser: Chooser, at: tuple[int, str] | None = None, crop_fraction: Wish | None = None) -> None:
     """Image size, patch and what goes with it, pooling, and the preprocessing.
 
-    A model named with its size (`vit_tiny_patch16_224`) keeps its own patch and image size, unless the images are
-    small. Every other is fitted to the images by its family's rule.
+    What training starts from says its own. Else a model named with its size (`vit_tiny_patch16_224`) keeps its own
+    patch and image size, unless the images are small. Every other is fitted to the images by its family's rule.
+
+    at: the size that a published recipe trains at, and who says so; small images keep theirs.  crop_fraction: its own.
     """
     facts, variant = chooser.facts, chooser.variant
+    begun = facts.pretrained
     own, name = variant.config, variant.name
     published, seen = max(own.size), chooser.stated.get("model.image_size", facts.native_size)
     sized = has_size(variant, chooser.stated.get("model.name", ""))
-    if sized and not 0 < seen < SMALL:
+    if begun is not None:
+        _continue(chooser, begun)
+    elif sized and not 0 < seen < SMALL:
         chooser.pick("model.image_size", published, f"{name} is defined at this size")
         chooser.pick("model.patch_size", own.patch_size, f"{name} is defined with this patch")
     else:
-        _fit(chooser, sized, published)
+        _fit(chooser, sized, published, at)
     wanted = f"{facts.task} asks all patches by attention"
-    chooser.pick(
-        "model.pooling", facts.pooling or own.pooling, wanted if facts.pooling else "as the model's table has it"
-    )
+    pooling, why = own.pooling, "as the model's table has it"
+    if begun is not None:
+        pooling, why = begun.pooling, "as the weights were trained"
+    if facts.pooling and not (begun is not None and begun.head):
+        pooling, why = facts.pooling, wanted
+    chooser.pick("model.pooling", pooling, why)
     if facts.task != "classify":
         whole = "the whole image is seen: what lies at its edges counts"
         chooser.pick("preprocess.resize", "letterbox", whole)
+    if crop_fraction is not None and chooser.stated.get("preprocess.resize", "crop") == "crop":
+        chooser.pick("preprocess.crop_fraction", *crop_fraction)
+    _scale(chooser)
+
+
+def _scale(chooser: Chooser) -> None:
+    """Mean and spread of pixels."""
+    begun, variant = chooser.facts.pretrained, chooser.variant
     half = variant.normalisation == "half"
     mean, std = ((0.5,), (0.5,)) if half else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     if chooser.stated.get("data.channels", 3) != 3:
         mean, std = (0.5,), (0.5,)
-    chooser.pick("preprocess.mean", mean, f"normalisation of the {variant.family} family")
-    chooser.pick("preprocess.std", std, f"normalisation of the {variant.family} family")
+    why = f"normalisation of the {variant.family} family"
+    if begun is not None:
+        mean, std, why = begun.mean, begun.std, "what the weights were trained with"
+    chooser.pick("preprocess.mean", mean, why)
+    chooser.pick("preprocess.std", std, why)
 
 
-def _fit(chooser: Chooser, sized: bool, published: int) -> None:
+def _continue(chooser: Chooser, begun: Pretrained) -> None:
+    """The size and shape that training starts from."""
+    chooser.pick("model.image_size", begun.image_size, "the size that the weights were trained at")
+    chooser.pick("model.patch_size", begun.patch_size, "the patch that the weights are for")
+    for option, value in begun.options.items():
+        if f"model.options.{option}" not in chooser.stated:
+            chooser.pick(f"model.options.{option}", value, "the weights are of it")
+
+
+def _fit(chooser: Chooser, sized: bool, published: int, at: tuple[int, str] | None) -> None:
     """The size that the images deserve, and the patch by the family's rule."""
     facts, variant, own = chooser.facts, chooser.variant, chooser.variant.config
     size, why = _image_size(facts)
     if sized:
         keep = f"--image-size {published} --patch-size {own.patch_size}"
         why += f"; under {SMALL} px the size in the name is not taken: {keep} keeps it"
-    size = chooser.pick("model.image_size", size, why)
+    trains_at = None if 0 < facts.native_size <= NO_DETAIL_LOST else at
+    size = chooser.pick("model.image_size", *(trains_at or (size, why)))
+    if trains_at and size % own.patch_size == 0 and not facts.dense:
+        chooser.pick("model.patch_size", own.patch_size, f"{variant.name} is defined with this patch")
+        return
     fitted = variant.fit(own, size)
     options = {"patch_size": own.patch_size, **fitted.options}
     patch = options.pop("patch_size")
@@ -78,12 +112,12 @@ def _fine_patch(patch: int, size: int) -> int:
 def _image_size(facts: Facts) -> tuple[int, str]:
     """Pixels a side that the images deserve, and why."""
     native = facts.native_size
-    if facts.dense and native > 96:
+    if facts.dense and native > NO_DETAIL_LOST:
         side = min(256, round(native / 32) * 32)
         return side, f"the images are about {native} px, and every pixel has a value" + (
             "; more than 256 cost time" if side < native else ""
         )
-    if 0 < native <= 96:
+    if 0 < native <= NO_DETAIL_LOST:
         return max(8, round(native / 8) * 8), f"the images are about {native} px: no detail is lost"
     if facts.images < 20_000:
         return 96, f"{facts.images} images from scratch: more pixels cost time and bring little"
