@@ -97,34 +97,39 @@ def check(config: Config, task: Task, teacher: Teacher | None) -> None:
 
 def open_named(config: Config, device: str) -> Teacher | None:
     """The teacher that the settings name, from files that are there or are fetched; None for none, and for auto."""
-    name = config.distill.teacher
-    return None if name is None or name == AUTO else open_teacher(name, device)
+    name, kind = config.distill.teacher, config.distill.kind
+    return None if name is None or name == AUTO else open_teacher(name, device, any_head=kind == "feature")
 
 
-def open_teacher(name: str, device: str) -> Teacher:
+def open_teacher(name: str, device: str, any_head: bool = False) -> Teacher:
     """A teacher from a run, a model folder, `torchvision:NAME`, `timm:NAME`, `hf-hub:ORG/NAME` or a weights file.
 
-    Raises UsageError where there is none, IntegrityError where it is damaged or could run code.
+    any_head: take also what has no head, such as a model that was pretrained on images alone.  Raises UsageError where
+    there is none, IntegrityError where it is damaged or could run code.
     """
     path = Path(name)
     if name.startswith(PUBLISHED) or path.is_file():
-        read = read_model(name)
+        read = read_model(name, any_head=any_head)
         return Teacher(name, read.model, read.preprocessor, device, told=f"{name} ({read.report.model})")
     if not path.exists():
         raise UsageError(
             f"the teacher {name} is nowhere: give a run or model folder, torchvision:NAME, timm:NAME, or auto, which"
             f" trains {AUTO_MODEL} first"
         )
-    made = load_artifact(find(path), device)
-    return Teacher(name, made.model, made.preprocessor, device, told=f"{made.config.model.name} ({name}{_score(path)})")
+    if any_head:
+        read = read_model(find(path), any_head=True)
+        model, preprocessor, called = read.model, read.preprocessor, read.config.model.name
+    else:
+        made = load_artifact(find(path), device)
+        model, preprocessor, called = made.model, made.preprocessor, made.config.model.name
+    return Teacher(name, model, preprocessor, device, told=f"{called} ({name}{_score(path)})")
 
 
 def _score(path: Path) -> str:
-    """How good a run was on its validation images; "" for a model folder alone."""
-    if not (path / "run.json").is_file():
+    """How good a run was on its validation images; "" where it was trained on no targets, or for a model folder."""
+    if not (path / "run.json").is_file() or Run.open(path).verb != "train":
         return ""
-    run = Run.open(path)
-    values = run.metrics.get("val", {})
+    values = Run.open(path).metrics.get("val", {})
     headline = restore(json.loads((find(path) / "labels.json").read_bytes())).headline
     return f", val {headline} {values[headline]:.4f}" if headline in values else ""
 
