@@ -19,6 +19,8 @@ from torch import Tensor
 
 from vitrail.contracts import Batch, DenseTargets, Failure, Item, Pixels, Source, Targets
 from vitrail.data.augment import TrainTransform
+from vitrail.data.batched.samples import BatchedSamples
+from vitrail.data.batched.store import ImageStore
 from vitrail.data.cache import CachedSource
 from vitrail.data.joint import JointTransform
 from vitrail.data.order import Order
@@ -73,11 +75,15 @@ class TrainLoader(_Loader):
     Each holds batch_size / accumulate samples, also across the end of an epoch; the range must be a multiple of that.
     Nothing before first_position is read. With workers = 0 and cache_mb, decoded images are kept in this process where
     they all fit; give a CachedSource to keep them for longer than this loader, or 0 to keep none.
+
+    With data.batched, images are kept on `device` and augmented there, in batches; what is random has the same
+    distribution, but draws of its own. Give an ImageStore to keep them for longer than this loader. Images and targets
+    then come on that device, weights on the host; workers only read the images, once.
     """
 
     def __init__(
         self, source: Source, split_indices: Sequence[int] | Indices, targets: Targets, config: Config,
-        first_position: int, last_position: int,
+        first_position: int, last_position: int, device: str = "cpu", store: ImageStore | None = None,
     ) -> None:  # fmt: skip
         self._indices = np.asarray(split_indices, dtype=np.int64)
         self._order = Order(config.data_seed, len(self._indices), config.augment.repeats)
@@ -85,15 +91,18 @@ class TrainLoader(_Loader):
         self._first, self._last = first_position, last_position
         assert 0 <= first_position <= last_position
         assert (last_position - first_position) % self._size == 0
-        if not config.data.workers and not isinstance(source, CachedSource):
+        if not (config.data.workers or config.data.batched or isinstance(source, CachedSource)):
             source = CachedSource(source, config.data.cache_mb)
         zeros = (config.data.channels, config.model.image_size, config.model.image_size)
-        work: _Work | _DenseWork
-        if targets.dense:
+        work: _Work | _DenseWork | _BatchedWork
+        if config.data.batched:
+            store = store or ImageStore(source, self._indices, targets, config, device)
+            work = _BatchedWork(BatchedSamples(store, config, targets.dense))
+        elif targets.dense:
             work = _DenseWork(source, cast(DenseTargets, targets), JointTransform(config), zeros)
         else:
             work = _Work(source, targets, TrainTransform(config), config.data.channels, zeros)
-        self._pipeline = Pipeline(work, self._requests, config.data.workers)
+        self._pipeline = Pipeline(work, self._requests, 0 if config.data.batched else config.data.workers)
 
     def __len__(self) -> int:
         return (self._last - self._first) // self._size
@@ -212,6 +221,16 @@ class _DenseWork:
             (high, wide), (height, width) = values.shape[-2:], pixels.shape[:2]
             raise BadImage(f"its target is {high} x {wide} pixels, the image {height} x {width}")
         return self._joint(pixels, values, self._targets.blank(self._shape[1:]), key)
+
+
+class _BatchedWork:
+    """Turns a request into its batch, of images that are on the device."""
+
+    def __init__(self, samples: BatchedSamples) -> None:
+        self._samples = samples
+
+    def __call__(self, request: _Request) -> Batch:
+        return self._samples.batch(request.positions, request.indices, request.keys)
 
 
 def _weights(items: Sequence[Item], request: _Request) -> Tensor:

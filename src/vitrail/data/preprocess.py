@@ -115,10 +115,14 @@ class Preprocessor(Strict):
 
     def normalise(self, pixels: Pixels) -> Floats:
         """(H, W, C) uint8 -> (C, H, W) float32: (pixels / 255 - mean) / std."""
+        scale, shift = self.scale_and_shift()
+        return np.ascontiguousarray((pixels * scale + shift).transpose(2, 0, 1))
+
+    def scale_and_shift(self) -> tuple[Floats, Floats]:
+        """What pixels are multiplied by and what is then added to normalise them, per channel or one for all."""
         mean, std = (np.asarray(v, np.float64) for v in (self.mean, self.std))
         # one multiplication and one addition per pixel: scale and shift are rounded to float32 once
-        scale, shift = (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
-        return np.ascontiguousarray((pixels * scale + shift).transpose(2, 0, 1))
+        return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
 
     @property
     def mean_colour(self) -> tuple[int, ...]:
