@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.assemble import VisionModel, fill
-from vitrail.checkpoints.account import expected
+from vitrail.checkpoints.account import dims, expected
 from vitrail.checkpoints.door import through_twin
 from vitrail.checkpoints.report import Entry, LoadReport, check
 from vitrail.checkpoints.table import Table, rows
 from vitrail.contracts import Rows
-from vitrail.errors import IntegrityError, UsageError
+from vitrail.errors import UsageError
 
 
 class Head(Protocol):
@@ -100,7 +100,8 @@ def _head(
     for name, tensor in last:
         values[name] = made = _rows(theirs[name], inherited)
         if made.shape != tensor.shape:
-            raise IntegrityError(f"{name} has {len(made)} rows for {len(tensor)} outputs, nothing was loaded")
+            entries.append(Entry((name,), (name,), "differs", f"{dims(made)} for {dims(tensor)}"))
+            continue
         same = made.shape == theirs[name].shape and torch.equal(made, theirs[name])
         entries.append(Entry((name,), (name,), "used" if same else "converted", "" if same else _how(inherited)))
     return values, entries
