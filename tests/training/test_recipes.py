@@ -40,7 +40,7 @@ def test_a_model_named_in_full_keeps_its_own_patch_and_size() -> None:
 
 
 def test_many_photos_are_trained_at_224() -> None:
-    config = _choose(Facts(1_000_000, 1000, 400, True)).config
+    config = _choose(Facts(100_000, 1000, 400, True)).config
     assert (config.model.image_size, config.model.patch_size, config.train.batch_size) == (224, 16, 256)
 
 

@@ -20,7 +20,7 @@ from vitrail.data.target_audit import without
 from vitrail.errors import DataError, UsageError, unknown
 from vitrail.models import variant
 from vitrail.run.learners import refuse_learners, settle_learners
-from vitrail.runtime.torch_engine import pick_device
+from vitrail.runtime.torch_engine import fast_bf16, pick_device
 from vitrail.settings import CUSTOM, NO_TASK, Config, DataConfig, PretrainConfig, Stated, TaskConfig, build
 from vitrail.tasks import create_task, list_tasks, numbered_task
 from vitrail.training.journal import Journal
@@ -185,6 +185,7 @@ def choose_settings(stated: Stated, data: Data, device: str, pretrained: Pretrai
         flip=data.source.hints.flip,
         cores=count_cores(),
         device=device,
+        fast_bf16=fast_bf16(device),
         pretrained=pretrained,
         **_of_task(config.task.name),
     )

@@ -24,6 +24,16 @@ def pick_device(name: str = "auto") -> str:
     return name
 
 
+def fast_bf16(device: str) -> bool:
+    """Whether the device multiplies bf16 itself, faster than fp32: AVX-512 BF16 or AMX, or a GPU since Ampere."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device != "cpu":
+        return False
+    asked = (getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in ("avx512_bf16", "amx_tile"))
+    return any(bool(ask()) for ask in asked if ask is not None)
+
+
 def make_engine(model: nn.Module, device: str, windows: tuple[int, int] | None = None) -> Engine:
     """What runs `model` on arrays; through windows of (H, W) where images are larger than what the model takes."""
     engine = TorchEngine(model, device)

@@ -8,10 +8,7 @@ from typing import Any
 from vitrail.errors import UsageError
 from vitrail.settings import Stated
 from vitrail.training.choices.chooser import Chooser
-from vitrail.training.choices.facts import Facts
-
-Wish = tuple[Any, str]
-"""A value and why it is wanted."""
+from vitrail.training.choices.facts import Facts, Wish
 
 CONTENT = ("randaugment_ops", "three", "mixup", "cutmix", "erase", "jitter")
 """Fields of augment that change what a pixel says."""
@@ -35,9 +32,35 @@ def _allowed(facts: Facts, name: str, value: Any, why: str) -> Wish:
         return 0.0, "what is erased would still have a truth"
     if facts.task == "regress" and name in CONTENT:
         return type(value)(0), "it would change what is measured"
-    if facts.task == "regress" and name == "crop_scale":
-        return (1.0, 1.0), "no crops: what is cut off would be counted, or measured against another whole"
+    if name == "crop_scale":
+        return _crops(facts, value, why)
     return value, why
+
+
+def _crops(facts: Facts, scale: tuple[float, float], why: str) -> Wish:
+    """How much of an image a random crop takes at least, where a target is more than one class."""
+    least, most = scale
+    if facts.task == "regress":
+        return (1.0, 1.0), "no crops: what is cut off would be counted, or measured against another whole"
+    if facts.dense and least < 0.5:
+        return (0.5, most), "each part has its own truth"
+    if facts.task == "multilabel" and least < 0.7:
+        return (0.7, most), "gentle crops: what a label names may lie anywhere"
+    return scale, why
+
+
+def choose_smoothing(chooser: Chooser, value: float, why: str) -> None:
+    """Label smoothing, where an image has one class."""
+    one = chooser.facts.task == "classify"
+    chooser.pick("task.label_smoothing", value if one else 0.0, why if one else "for one class per image only")
+
+
+def choose_drop_path(chooser: Chooser, rate: float, why: str) -> None:
+    """Stochastic depth, where the model has any."""
+    if chooser.variant.stochastic_depth:
+        chooser.pick("train.drop_path", rate, why)
+    else:
+        chooser.pick("train.drop_path", 0.0, f"{chooser.variant.name} has no stochastic depth")
 
 
 def refuse_unsuitable(stated: Stated, facts: Facts) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 from vitrail.settings import Config
 
+Wish = tuple[Any, str]
+"""A value that is wanted for a field, and why."""
+
 
 @dataclass(frozen=True)
 class Pretrained:

@@ -62,7 +62,8 @@ def _scale(chooser: Chooser) -> None:
     """Mean and spread of pixels."""
     begun, variant = chooser.facts.pretrained, chooser.variant
     half = variant.normalisation == "half"
-    mean, std = ((0.5,), (0.5,)) if half else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    mean: tuple[float, ...] = (0.5,) if half else (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.5,) if half else (0.229, 0.224, 0.225)
     if chooser.stated.get("data.channels", 3) != 3:
         mean, std = (0.5,), (0.5,)
     why = f"normalisation of the {variant.family} family"

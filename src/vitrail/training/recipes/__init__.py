@@ -50,11 +50,34 @@ def choose(facts: Facts, variant: Variant, stated: Stated) -> Choice:
     refuse_unsuitable(Chooser(facts, variant, stated).stated, facts)
     why = "as stated"
     if name == AUTO:
-        name, why = _by_rule(facts)
+        name, why = _by_rule(facts, variant, stated)
     choice: Choice = _recipes()[name].choose(facts, variant, {**stated, "recipe": name})
     return replace(choice, reasons=(Reason("recipe", name, why), *choice.reasons))
 
 
-def _by_rule(facts: Facts) -> tuple[str, str]:
-    """The recipe for these images, and why."""
-    return "small", f"from scratch, {facts.images} images"
+MANY, LARGE = 500_000, 160
+"""Images, and pixels a side, from which on a recipe for ImageNet suits better than those for small sets."""
+
+
+def _by_rule(facts: Facts, variant: Variant, stated: Stated) -> tuple[str, str]:
+    """The recipe for these images and this model, and why."""
+    if facts.pretrained is not None or stated.get("model.weights"):
+        for path, idle, name in (("train.freeze", "none", "linear_probe"), ("train.lora_rank", 0, "lora")):
+            if str(stated.get(path, idle)) != str(idle):
+                return name, f"{path} is stated"
+        return "fine_tune", f"it starts from weights; {facts.images} images"
+    seen = stated.get("model.image_size", facts.native_size)
+    published = _published(variant)
+    if facts.images >= MANY and not 0 < int(seen) < LARGE and facts.task == "classify" and published:
+        return published, f"from scratch on {facts.images} images, about as many as ImageNet's 1,281,167"
+    return "small", f"from scratch on {facts.images} images of about {seen} px" if seen else "from scratch"
+
+
+def _published(variant: Variant) -> str | None:
+    """The recipe for ImageNet that the model was published with, or the nearest; None where the family has none."""
+    config, family = variant.config, variant.family
+    if family == "vit":
+        return "plain_vit" if config.width <= 384 else "deit3"
+    if family == "deit":
+        return "deit3" if config.layer_scale else "deit"
+    return {"swin": "swin", "swin_v2": "swin", "pvt": "pvt", "pvt_v2": "pvt"}.get(family)
