@@ -178,9 +178,9 @@ def test_large_images_are_kept_as_large_as_the_smallest_crop_needs() -> None:
 
 def test_what_does_not_fit_or_cannot_be_is_refused_in_words() -> None:
     source = MemorySource(LABELS, size=400)
-    with pytest.raises(UsageError, match="keeps all 10 training images.*take 5 MB.*data.cache_mb=1"):
+    with pytest.raises(UsageError, match=r"keeps all 10 training images.*take 5 MB.*data.cache_mb=1"):
         train(source, 0, 4, data__cache_mb=1, model__image_size=256)
-    with pytest.raises(UsageError, match="resize=tile.*set data.batched=false"):
+    with pytest.raises(UsageError, match=r"resize=tile.*set data.batched=false"):
         train(source, 0, 4, preprocess__resize="tile")
 
 

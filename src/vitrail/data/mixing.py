@@ -2,7 +2,7 @@
 
 The groups are of MIX_GROUP consecutive positions of a step's batch and mix among themselves. What a group does is a
 pure function of (data seed, step, its number in the step), so it is the same however many micro-steps or processes
-share the step, as long as none of them cuts a group in two.
+share the step, as long as none of them cuts a group in two. It is drawn on the host, and done where the images are.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vitrail.contracts import Batch, Mixing
+from vitrail.data.transfer import to_device
 from vitrail.seeding import generator
 from vitrail.settings import AugmentConfig
 
@@ -24,12 +26,13 @@ Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class _Plan:
-    """What one group does. partners: within the group. share: of itself that a sample keeps. box: top, left, ..."""
+    """What one group does. partners: within the group. share: of itself that a sample keeps. box: top, bottom, left,
+    right of what it has of another."""
 
     how: Literal["mixup", "cutmix"]
     partners: Indices
     share: float
-    box: tuple[slice, slice]
+    box: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 def mix(
@@ -45,26 +48,36 @@ def mix(
     """
     if not (config.mixup or config.cutmix):
         return batch
-    images = batch.images.clone()
-    partners, share = torch.arange(len(images)), torch.ones(len(images))
-    good = (batch.weights > 0).cpu()
-    height, width = images.shape[-2:]
-    for number, start in enumerate(range(0, len(images), group)):
-        rows = torch.arange(start, min(start + group, len(images)))
+    images, good = batch.images, (batch.weights > 0).cpu().numpy()
+    count, (height, width) = len(images), images.shape[-2:]
+    partners, share, kept = np.arange(count), np.ones(count), np.ones(count)
+    boxes = np.zeros((count, 4), np.int64)
+    for number, start in enumerate(range(0, count, group)):
+        rows = np.arange(start, min(start + group, count))
         first = int(batch.positions[start]) if config.repeats > 1 else 0
         plan = _plan(config, len(rows), first, height, width, (data_seed, step, first_group + number))
         if plan is None:
             continue
-        partners[rows] = start + torch.from_numpy(plan.partners)
+        partners[rows] = start + plan.partners
         rows = rows[good[partners[rows]]]
-        share[rows] = plan.share
-        others = batch.images[partners[rows]]
-        if plan.how == "mixup":
-            images[rows] = plan.share * batch.images[rows] + (1 - plan.share) * others
-        else:
-            images[(rows, slice(None), *plan.box)] = others[(slice(None), slice(None), *plan.box)]
-    mixing = Mixing(partners.to(images.device), share.to(images.device))
+        share[rows], boxes[rows] = plan.share, plan.box
+        kept[rows] = plan.share if plan.how == "mixup" else 1.0
+    device = images.device
+    mixing = Mixing(to_device(partners, device), to_device(share.astype(np.float32), device))
+    others = images[mixing.partners]
+    if (kept < 1).any():
+        own, rest = (to_device(part.astype(np.float32), device)[:, None, None, None] for part in (kept, 1 - kept))
+        images = images * own + others * rest
+    if boxes.any():
+        images = torch.where(_inside(to_device(boxes, device), height, width), others, images)
     return replace(batch, images=images, mixing=mixing)
+
+
+def _inside(boxes: Tensor, height: int, width: int) -> Tensor:
+    """(B, 1, H, W) bool: which pixels lie in boxes (B, 4) of top, bottom, left, right."""
+    top, bottom, left, right = boxes[:, :, None].unbind(dim=1)  # (B, 1) each
+    y, x = torch.arange(height, device=boxes.device), torch.arange(width, device=boxes.device)
+    return (((y >= top) & (y < bottom))[:, :, None] & ((x >= left) & (x < right))[:, None, :])[:, None]
 
 
 def _plan(config: AugmentConfig, count: int, first: int, height: int, width: int, key: tuple[int, ...]) -> _Plan | None:
@@ -76,12 +89,12 @@ def _plan(config: AugmentConfig, count: int, first: int, height: int, width: int
     keep = float(rng.beta(strength, strength))
     partners = _partners(rng, count, first, config.repeats)
     if not cut:
-        return _Plan("mixup", partners, keep, (slice(0, 0), slice(0, 0)))
+        return _Plan("mixup", partners, keep)
     side = (1 - keep) ** 0.5
     top, bottom = _span(height, side, rng.uniform())
     left, right = _span(width, side, rng.uniform())
     kept = 1 - (bottom - top) * (right - left) / (height * width)
-    return _Plan("cutmix", partners, kept, (slice(top, bottom), slice(left, right)))
+    return _Plan("cutmix", partners, kept, (top, bottom, left, right))
 
 
 def _partners(rng: np.random.Generator, count: int, first: int, repeats: int) -> Indices:
