@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vitrail.predict.predictor import Predictor as Predictor
     from vitrail.predict.predictor import load as load
     from vitrail.run import Run as Run
+    from vitrail.run import pretrain as pretrain
     from vitrail.run import train as train
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ _WHERE = {
     "list_models": "vitrail.models",
     "load": "vitrail.predict.predictor",
     "load_weights": "vitrail.checkpoints.door",
+    "pretrain": "vitrail.run",
     "save_weights": "vitrail.checkpoints.door",
     "train": "vitrail.run",
 }
@@ -42,6 +44,7 @@ __all__ = [
     "list_models",
     "load",
     "load_weights",
+    "pretrain",
     "save_weights",
     "train",
 ]

@@ -167,8 +167,8 @@ def look(config: DataConfig, task: str | None = None) -> Looked:
 
 def _loose(config: DataConfig) -> Source | None:
     """What can be looked at where nothing can be trained on: images of any folder, rows of a table as they stand."""
-    from vitrail.cli.loose import LooseFiles
     from vitrail.cli.loose_table import LooseTable
+    from vitrail.run.loose import LooseFiles
 
     place = Path(config.source).expanduser()
     if place.is_dir():

@@ -15,6 +15,7 @@ from vitrail.errors import Interrupted, TrainingError, UsageError, VitrailError,
 
 VERBS = {
     "train": "vitrail.cli.train:TRAIN",
+    "pretrain": "vitrail.cli.pretrain:PRETRAIN",
     "evaluate": "vitrail.cli.evaluate:EVALUATE",
     "predict": "vitrail.cli.predict:PREDICT",
     "explain": "vitrail.cli.explain:EXPLAIN",
@@ -29,6 +30,7 @@ SUMMARIES = {
     "Train": {
         "check DATA": "what is in there, what is broken, what leaks across splits",
         "train DATA": "audit, split, train, evaluate, report",
+        "pretrain DATA": "learn from images alone; train --from RUN goes on",
     },
     "Use what was trained": {
         "evaluate RUN": "metrics on a split",

@@ -117,6 +117,21 @@ def open_table(table: Table, config: DataConfig, task: str | None = None) -> Tab
     return kind(table, references, items, meaning.names, strata, tuple(notes), config.max_pixels)
 
 
+def open_unlabelled(table: Table, config: DataConfig) -> TableSource:
+    """The images of a table, whatever else stands in it; a column `split`, and one of groups, are obeyed.
+
+    Raises DataError as `open_table` does of what is no image's place.
+    """
+    _, references = find_references(table, config.images)
+    split = next(iter(table.find("split")), None)
+    group = config.group or next(iter(table.find("group")), None)
+    groups = [str(cell) for cell in table.column(group)] if group else None
+    splits = read_splits(table, split) if split else None
+    items = Items(references.keys, [None] * len(references.keys), splits, groups)
+    kind = TableFiles if references.cells is None and not references.urls else TableSource
+    return kind(table, references, items, (), None, tuple(references.notes), config.max_pixels)
+
+
 def read_splits(table: Table, column: str) -> list[SplitName]:
     """The split of every row; raises DataError with the row of the first that is none."""
     splits = []

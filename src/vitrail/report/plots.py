@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,15 +52,20 @@ def draw(data: ReportData) -> Figures:
     section = section_of(data.config.task.name)
     with _style("figures"):
         if data.history:
-            figures["loss"] = charts.loss(data.history, data.best_epoch)
+            figures |= draw_training(data.history, data.best_epoch)
             for curve in section.curves:
                 drawn = charts.metrics(data.history, data.best_epoch, curve)
                 if drawn is not None:
                     figures[curve.name] = drawn
-            figures["learning_rate"] = charts.rate(data.history)
         if data.subject and data.evaluations[data.subject].images:
             figures |= section.figures(data, data.evaluations[data.subject], data.subject)
     return figures
+
+
+def draw_training(history: Sequence[Mapping[str, Any]], best_epoch: float | None) -> Figures:
+    """Loss and learning rate over the epochs."""
+    with _style("figures"):
+        return {"loss": charts.loss(history, best_epoch), "learning_rate": charts.rate(history)}
 
 
 def write_figures(folder: Path, figures: Figures) -> list[Path]:

@@ -149,13 +149,18 @@ def refuse_place(out: Path | None, verb: str = "train") -> None:
     """
     if out is not None and os.path.lexists(out):
         raise _taken(out)
-    wanted = out if out is not None else ROOT / verb / "run"
-    parent = next(folder for folder in Path(os.path.abspath(wanted)).parents if os.path.lexists(folder))
+    parent = standing(out, verb)
     doing = f"cannot create {out}" if out is not None else f"cannot create a run folder in {ROOT / verb}"
     if not parent.is_dir():
         raise TrainingError(f"{doing}: {parent} is no folder: choose another --out")
     if not os.access(parent, os.W_OK):
         raise durable.storage_error(PermissionError(errno.EACCES, ""), doing)
+
+
+def standing(out: Path | None, verb: str = "train") -> Path:
+    """The nearest thing that is there on the way to where a run would go."""
+    wanted = out if out is not None else ROOT / verb / "run"
+    return next(folder for folder in Path(os.path.abspath(wanted)).parents if os.path.lexists(folder))
 
 
 def _taken(out: Path) -> UsageError:

@@ -126,7 +126,7 @@ def as_seen(section: Section[Any], artifact: Artifact, config: Config, data: Dat
             continue
         index = int(batch.indices[row])
         pixels = data.source.read(index, preprocessor.channels)
-        shown = _denormalised(preprocessor, batch.images[row].numpy())
+        shown = denormalised(preprocessor, batch.images[row].numpy())
         panels = [_outlined(preprocessor, pixels), Panel("in training", as_rgb(shown))]
         if section.dense:
             own = cast(DenseSection[Any], section)
@@ -154,7 +154,7 @@ def _first_batch(config: Config, data: Data, task: Any) -> Batch:
     return mix(batch, config.augment, config.data_seed, 0)
 
 
-def _denormalised(preprocessor: Preprocessor, image: np.ndarray[Any, Any]) -> Pixels:
+def denormalised(preprocessor: Preprocessor, image: np.ndarray[Any, Any]) -> Pixels:
     """(C, H, W), normalised -> (H, W, C) uint8."""
     mean, std = (np.asarray(values, np.float64).reshape(-1, 1, 1) for values in (preprocessor.mean, preprocessor.std))
     return np.ascontiguousarray(np.rint(255 * np.clip(image * std + mean, 0, 1)).astype(np.uint8).transpose(1, 2, 0))

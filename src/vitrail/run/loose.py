@@ -1,4 +1,4 @@
-"""The images below a folder whose layout cannot be trained on: no classes, no splits, only files to look at."""
+"""The images below a folder, whatever its layout: no classes, no splits, only files."""
 
 from __future__ import annotations
 
