@@ -312,10 +312,15 @@ class Batch:
     mixing: Mixing | None = None
 
     def to(self, device: Any) -> Batch:
-        """The same batch with its tensors on `device`."""
-        move = {name: getattr(self, name).to(device, non_blocking=True) for name in ("images", "targets", "weights")}
-        mixing = self.mixing and Mixing(self.mixing.partners.to(device), self.mixing.share.to(device))
-        return replace(self, mixing=mixing, **move)
+        """The same batch with its tensors on `device`; the host does not wait for what that is doing."""
+        pin = str(device).startswith("cuda")  # a copy of memory that may be paged out would wait for the GPU's queue
+
+        def moved(tensor: Tensor) -> Tensor:
+            return (tensor.pin_memory() if pin and not tensor.is_cuda else tensor).to(device, non_blocking=True)
+
+        mixing = self.mixing and Mixing(moved(self.mixing.partners), moved(self.mixing.share))
+        images, targets, weights = moved(self.images), moved(self.targets), moved(self.weights)
+        return replace(self, images=images, targets=targets, weights=weights, mixing=mixing)
 
 
 # ----------------------------------------------------------------------------------------------- tasks and predictions
