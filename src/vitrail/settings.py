@@ -6,6 +6,7 @@ open, written to args.yaml. What is stated travels as `Stated`: dotted path -> v
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -367,6 +368,22 @@ def load(path: Path) -> Stated:
     if not isinstance(tree, dict):
         raise UsageError(f"config {path} holds no fields: expected a mapping such as 'train: {{epochs: 20}}'")
     return flatten(tree)
+
+
+TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?")
+
+
+def seconds_of(time: str | float) -> float:
+    """A time as users write it, "1h30m", "10m", "90s" or seconds; UsageError for anything else, and for none at all."""
+    found = TIME.fullmatch(str(time).strip().lower().replace(" ", ""))
+    seconds = (
+        sum(float(number or 0) * unit for number, unit in zip(found.groups(), (3600, 60, 1), strict=True))
+        if found
+        else 0
+    )
+    if not 0 < seconds < 1e9:
+        raise UsageError(f"time '{time}' is none: write 1h30m, 10m, 90s, or a number of seconds")
+    return seconds
 
 
 def _yaml(text: str, where: str) -> Any:

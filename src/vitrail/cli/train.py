@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from vitrail.cli.options import Call, Operands, Options, flag, key_of, option, spelled
 from vitrail.cli.verb import Outcome, Verb, command
@@ -40,9 +41,23 @@ class TrainOptions(Options):
     group: str | None = option("a table's column whose equal values stay in one split", "COLUMN", "Data")
     split_file: str | None = option("lists of what is train, val and test, obeyed exactly", "FILE", "Data")
     epochs: float | None = option("passes over the training images; of 2.5 the last is cut short", "N", "Training")
+    time: str | None = option(
+        "wall time in all, report included; as many epochs as fit: 1h30m, 10m, 90s", "TIME", "Training"
+    )
     batch_size: int | None = option("images per update", "N", "Training")
     lr: float | None = option("largest learning rate", "RATE", "Training")
-    recipe: str | None = option("auto, or plain: crop, flip and AdamW only", "NAME", "Training")
+    teacher: str | None = option(
+        "learn from this model as well: a run, a model folder, torchvision:NAME or timm:NAME; auto trains a CNN on the "
+        "same images first",
+        "SOURCE",
+        "Training",
+    )
+    recipe: str | None = option(
+        "auto picks one and says why; from scratch small, plain; from weights fine_tune, linear_probe, lora; for "
+        "ImageNet deit, deit3, plain_vit, swin, pvt",
+        "NAME",
+        "Training",
+    )
     precision: Literal["fp32", "bf16"] | None = option("fp32 or bf16", "NAME", "Training")
     seed: int | None = option("of weights and dropout (0)", "N", "Training")
     device: Literal["auto", "cpu", "cuda", "mps"] | None = option("auto, cpu, cuda or mps", "NAME", "Machine")
@@ -53,7 +68,7 @@ class TrainOptions(Options):
     config: Path | None = option("settings from a file, such as a run's args.yaml", "FILE", "Run")
 
 
-OF_THE_RUN = ("json", "name", "out", "resume", "config")
+OF_THE_RUN = ("json", "time", "name", "out", "resume", "config")
 """Options that are about the run folder; all others are fields of the config."""
 
 
@@ -74,13 +89,16 @@ def train(call: Call[TrainOptions]) -> Outcome:
 
 
 def _start(call: Call[TrainOptions]) -> Run:
+    began = time.monotonic()  # before torch is loaded, which the run's time includes
     stated = statements(call)
-    from vitrail.run import start
-
     name, out = call.options.name, call.options.out
     if name is not None and out is not None:
         raise UsageError("--name and --out both say where the run goes: leave one out")
-    return start(stated, name=name, out=out, command=call.command)
+    from vitrail.run import start
+    from vitrail.run.timing import Deadline
+
+    deadline = Deadline.of(call.options.time, began) if call.options.time is not None else None
+    return start(stated, name=name, out=out, command=call.command, deadline=deadline)
 
 
 def _resume(call: Call[TrainOptions]) -> Run:
@@ -94,12 +112,12 @@ def _resume(call: Call[TrainOptions]) -> Run:
     return resume(call.options.resume, command=call.command)
 
 
-def statements(call: Call[TrainOptions]) -> Stated:
+def statements(call: Call[Any]) -> Stated:
     """The config fields that a command line states: its options and paths over its --config.
 
     Raises UsageError where nothing says what the data is, a field is stated twice, or its value is refused.
     """
-    from vitrail.settings import SHORT, build, load
+    from vitrail.settings import SHORT, build, load, seconds_of
 
     stated = load(call.options.config) if call.options.config else {}
     here: Stated = {}
@@ -112,6 +130,9 @@ def statements(call: Call[TrainOptions]) -> Stated:
                 raise UsageError(f"{spelled(key)} and {path} are the same field: state one")
     if call.operands:
         here["data.source"] = call.operands[0]
+    if call.options.time is not None:
+        seconds_of(call.options.time)
+        stated.pop("train.epochs", None)  # of the file: a time on the command line takes their place
     stated |= call.stated | here
     if "data.source" not in stated:
         raise UsageError("DATA is missing: a folder of images, a table, annotations, or one of 'digits' and 'shapes'")
@@ -137,6 +158,7 @@ TRAIN = Verb(
     examples=[
         "vitrail train PHOTOS",
         "vitrail train PHOTOS --model vit_small --epochs 30",
+        "vitrail train PHOTOS --time 30m",
         "vitrail train cells.csv --target count,area --group patient",
         "vitrail train digits epochs=10 augment.mixup=0.2",
         "vitrail train PHOTOS --from timm:vit_small_patch16_224.augreg_in21k_ft_in1k",

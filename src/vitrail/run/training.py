@@ -11,75 +11,83 @@ from typing import Any, cast
 from torch import nn
 
 from vitrail import durable
-from vitrail.artifact import find, save
+from vitrail.artifact import find
 from vitrail.artifact import load as load_artifact
 from vitrail.assemble import VisionModel
-from vitrail.contracts import Backbone, Source, Task
+from vitrail.contracts import Backbone, Source
 from vitrail.data.audit import refuse_if_too_bad, write_bad_files
-from vitrail.data.cache import CachedSource
 from vitrail.data.dataset import DatasetSource
-from vitrail.data.loader import EvalLoader, TrainLoader
 from vitrail.data.sources import open_source
 from vitrail.data.split import split_record
+from vitrail.distill.teacher import Teacher
 from vitrail.errors import DataError, UsageError
+from vitrail.layers.lora import merged
 from vitrail.report import geometry
-from vitrail.run import finish
-from vitrail.run.building import make_model
+from vitrail.run import finish, teachers
+from vitrail.run.building import begin_model
 from vitrail.run.ending import recorded, threads
 from vitrail.run.folder import Run, create, refuse_place
+from vitrail.run.learners import told
+from vitrail.run.loops import make_loop
 from vitrail.run.prepare import (
     Data,
     check_early,
     choose_settings,
     divide,
     make_task,
-    preprocessor_of,
     read_audit,
     settle_task,
     show,
 )
+from vitrail.run.teacher_first import FOLDER, begin_teacher, teach_first
+from vitrail.run.timing import Deadline, refuse_epochs
+from vitrail.run.weights import Origin, may_keep_head, open_weights, settle_head, settle_model
 from vitrail.runtime.torch_engine import make_engine, pick_device
-from vitrail.settings import CUSTOM, Config, Stated, known_path, to_yaml
+from vitrail.settings import CUSTOM, Config, Stated, build, known_path, to_yaml
+from vitrail.training import checkpoint
 from vitrail.training.checkpoint import Progress
 from vitrail.training.journal import Journal
-from vitrail.training.loop import Loop
-from vitrail.training.objective import Supervised
-from vitrail.training.recipes import Reason
+from vitrail.training.recipes import Pretrained, Reason, complete
 
 EVALUATION_BATCH = 64
 
 
 def train(
     data: str | Path | Any,
-    model: str | nn.Module = "vit_tiny",
+    model: str | nn.Module | None = None,
     *,
     name: str | None = None,
     out: str | Path | None = None,
+    time: str | float | None = None,
     quiet: bool = False,
     **fields: Any,
 ) -> Run:
     """Train on `data` and return the finished run.
 
     data: a folder, a table, a built-in name, or any map-style Dataset of (image, label).  model: a name of
-    `list_models()`, or an `nn.Module` that keeps the `Backbone` contract.  fields: the options of `vitrail train`
-    (`epochs=20`, `image_size=64`) and, with "__" for the dot, any config field (`train__weight_decay=0.1`).
+    `list_models()` (by default `vit_tiny`), or an `nn.Module` that keeps the `Backbone` contract.  fields: the options
+    of `vitrail train` (`epochs=20`, `image_size=64`) and, with "__" for the dot, any config field
+    (`train__weight_decay=0.1`).
 
     Raises UsageError, DataError, TrainingError or Interrupted, as the command exits with 2, 3, 4 and 130 or 143.
     """
-    stated: Stated = {known_path(key.replace("__", ".")): value for key, value in fields.items()}
+    named = {key.removesuffix("_").replace("__", "."): value for key, value in fields.items()}  # from_, Python's word
+    stated: Stated = {known_path(key): value for key, value in named.items()}
     source = None
     if not isinstance(data, (str, Path)):
         source = DatasetSource(data, name or type(data).__name__.lower(), task=stated.get("task.name"))
-    backbone = None if isinstance(model, str) else model
+    backbone = model if isinstance(model, nn.Module) else None
     stated["data.source"] = str(data) if source is None else source.location
-    stated["model.name"] = model if isinstance(model, str) else CUSTOM
+    if model is not None:
+        stated["model.name"] = model if isinstance(model, str) else CUSTOM
     if isinstance(backbone, Backbone):
         height, width = backbone.image_size
         if height != width:
             raise UsageError(f"a backbone from Python is trained on square images, not {height} x {width}")
         stated |= {"model.image_size": height, "data.channels": backbone.in_channels}
     where = Path(out) if out is not None else None
-    return start(stated, name=name, out=where, quiet=quiet, source=source, backbone=backbone)
+    deadline = Deadline.of(time) if time is not None else None
+    return start(stated, name=name, out=where, quiet=quiet, source=source, backbone=backbone, deadline=deadline)
 
 
 def start(
@@ -91,13 +99,24 @@ def start(
     quiet: bool = False,
     source: Source | None = None,
     backbone: nn.Module | None = None,
+    deadline: Deadline | None = None,
 ) -> Run:
-    """A new run from stated fields, to its report. `source` and `backbone` stand in for what the fields name."""
+    """A new run from stated fields, to its report. `source` and `backbone` stand in for what the fields name.
+
+    deadline: by when the report is to be there, instead of a stated number of epochs.
+    """
     journal = Journal(quiet)
     refuse_place(out)
-    checked, device = check_early(stated)
+    refuse_epochs(stated, deadline)
+    origin = open_weights(stated, backbone)
+    stated, begins = settle_model(stated, origin, journal)
+    checked, device = check_early(stated, origin.pretrained(may_keep_head(stated, origin)) if origin else None)
+    teachers.refuse_unused(checked)
+    teacher = teachers.open_named(checked, device)
     source = source or open_source(checked.data, stated.get("task.name"))
     stated, inferred = settle_task(stated, source, journal)
+    stated, taught = teachers.settle(stated, teacher)
+    inferred = (*inferred, *taught)
     for note in getattr(source, "notes", ()):
         journal.say(f"data: {note}")
     audit = read_audit(source, checked.data, journal)
@@ -110,23 +129,47 @@ def start(
         raise DataError(f"{error} Every one is named in {run.folder / 'bad_files.csv'}.") from None
     task = str(stated["task.name"])
     data = divide(source, audit, checked.data, journal, task)
-    choice = choose_settings(stated, data, device)
-    choice = replace(choice, reasons=(*inferred, *choice.reasons))
+    stated, of_head, pretrained = _head(stated, origin, data)
+    inferred = (*inferred, *begins, *of_head)
+    choice = choose_settings(stated, data, device, pretrained)
+    settled = {reason.field for reason in inferred}
+    choice = replace(choice, reasons=(*inferred, *(r for r in choice.reasons if r.field not in settled)))
     show(choice, journal)
     journal.say(geometry.evaluated(choice.config))
-    model = make_model(choice.config, make_task(choice.config, data), backbone)
+    model, begun = begin_model(choice.config, make_task(choice.config, data), backbone, origin)
+    teachers.check(choice.config, model.task, teacher)
     run = create(name or source.name, out, command, choice.config)
     journal.attach(run.folder)
     journal.say(f"run: {run.folder}")
+    if begun is not None:
+        begun.say(journal)
+        run.mark("running", weights=begun.record())
     with recorded(run, journal), threads(choice.config.threads):
-        durable.write_file(run.folder / "args.yaml", to_yaml(choice.config))
-        write_bad_files(run.folder / "bad_files.csv", audit)
         reasons = [{"field": r.field, "value": r.value, "why": r.why} for r in choice.reasons]
         notes = list(getattr(source, "notes", ()))
         record = {**split_record(data.split, source, task), "notes": notes, "reasons": reasons}
+        if choice.config.distill.teacher == teachers.AUTO:
+            begin_teacher(run, choice.config, data, device, record, command)
+        durable.write_file(run.folder / "args.yaml", to_yaml(choice.config))
+        write_bad_files(run.folder / "bad_files.csv", audit)
         durable.write_file(run.folder / "data.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-        _go(run, choice.config, choice.reasons, data, model, device, journal, again=False)
+        if deadline is not None:
+            run.mark("running", time=deadline.record())
+        _go(run, choice.config, choice.reasons, data, model, device, journal, again=False, teacher=teacher)
     return run
+
+
+def _head(
+    stated: Stated, origin: Origin | None, data: Data
+) -> tuple[Stated, tuple[Reason, ...], Pretrained | None]:  # fmt: skip
+    """What is stated with what goes with a head that is kept, and what the recipe needs to know of the weights.
+
+    Masks and maps are gone through once only, when their task is made: until then the answers are taken to be the same.
+    """
+    if origin is None:
+        return stated, (), None
+    known = may_keep_head(stated, origin) and not origin.read.task.dense
+    return settle_head(stated, origin, make_task(build(stated), data) if known else None)
 
 
 def resume(
@@ -149,12 +192,16 @@ def resume(
     journal = Journal(quiet)
     journal.attach(run.folder)
     device = pick_device(config.device)
+    teacher = teachers.open_named(config, device)
     data = _same_data(run, config, source, journal)
     reasons = tuple(Reason(str(r["field"]), r["value"], str(r["why"])) for r in run.data.get("reasons", ()))
-    model = make_model(config, make_task(config, data), backbone)
+    begun_before = config.distill.teacher != teachers.AUTO or checkpoint.listed(run.folder / "checkpoints")
+    origin = None if begun_before else open_weights(complete(config), backbone)
+    model, _ = begin_model(config, make_task(config, data), backbone, origin)
+    teachers.check(config, model.task, teacher)
     with recorded(run, journal), threads(config.threads):
         run.mark("running", resumed_by=list(command))
-        _go(run, config, reasons, data, model, device, journal, again=True)
+        _go(run, config, reasons, data, model, device, journal, again=True, teacher=teacher)
     return run
 
 
@@ -197,36 +244,28 @@ def _same_data(run: Run, config: Config, source: Source | None, journal: Journal
 
 def _go(
     run: Run, config: Config, reasons: Sequence[Reason], data: Data, model: VisionModel, device: str,
-    journal: Journal, again: bool,
+    journal: Journal, again: bool, teacher: Teacher | None = None,
 ) -> None:  # fmt: skip
-    """Train, evaluate the best, write the report."""
-    task, preprocessor = model.task, preprocessor_of(config)
+    """Train, evaluate the best, write the report; where the teacher is `auto`, train that first."""
+    if config.distill.teacher == teachers.AUTO:
+        teach_first(run, data, device, journal, _go)
+        teacher = teachers.open_teacher(str(run.folder / FOLDER), device)
+        again = again and bool(checkpoint.listed(run.folder / "checkpoints"))  # it may have stopped before the student
+    if teacher is not None:
+        teachers.remember(run, teacher, config, model)
+    if told(model):
+        journal.say(told(model))
     if config.train.tensorboard:
         journal.tensorboard()
 
-    def keep(which: str, kept: nn.Module, metrics: dict[str, float], task: Task) -> None:
-        card = {"run": run.folder.name, "data": data.source.name, "split": "val", "metrics": metrics}
-        save(run.folder / "model" / which, kept, config, task, preprocessor, card)
-
-    # one cache for training and validation; with workers, images are decoded in theirs
-    source = data.source if config.data.workers else CachedSource(data.source, config.data.cache_mb)
-
-    def make_batches(first: int, last: int) -> TrainLoader:
-        return TrainLoader(source, data.split.train, task, config, first, last)
-
-    validation = EvalLoader(
-        source, data.split.val, task, preprocessor, EVALUATION_BATCH, config.data.workers,
-    )  # fmt: skip
-    loop = Loop(
-        model=model, task=task, objective=Supervised(task), config=config, images=len(data.split.train), device=device,
-        make_batches=make_batches, validation=validation,
-        make_engine=lambda m: make_engine(m, device, preprocessor.windows), journal=journal, keep=keep,
-        checkpoints=run.folder / "checkpoints",
-        allowed_failures=int(config.data.max_bad_fraction * len(data.source.items)),
-    )  # fmt: skip
+    objective = teachers.objective(teacher, config, model, data, journal)
+    loop, _ = make_loop(run.folder, config, data, model, objective, device, journal)
     if again:
         loop.resume()
-    progress: Progress = loop.run()
-    backbone = cast(Backbone, model.backbone) if config.model.name == CUSTOM else None
+    try:
+        progress: Progress = loop.run()
+    finally:
+        objective.close()
+    backbone = cast(Backbone, merged(model).backbone) if config.model.name == CUSTOM else None
     artifact = load_artifact(find(run.folder), device, backbone)
     finish.finish(run, config, reasons, data, progress, artifact, device, journal)

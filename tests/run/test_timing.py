@@ -1,0 +1,136 @@
+"""How many epochs fit into a time: arithmetic on measured speeds, with a clock of our own."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vitrail.errors import UsageError
+from vitrail.run.timing import MARGIN, MOST, Deadline, Part, Work, fitting, rounded, takes
+from vitrail.settings import seconds_of
+from vitrail.training.trial import Speed
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+WORK = Work(train=1000, val=200, test=300, batch=50, checkpoint=300.0, finish=8.0)
+SPEED = Speed(startup=0.5, image=0.01, first=0.002, evaluation=0.003, first_evaluation=0.002, writing=0.4)
+PART = Part(WORK, SPEED)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("10m", 600),
+        ("90s", 90),
+        ("1h30m", 5400),
+        ("600", 600),
+        ("1.5h", 5400),
+        ("1h 2m 3s", 3723),
+        (45, 45),
+        (0.5, 0.5),
+    ],
+)
+def test_a_time_is_read_as_users_write_it(text: str | float, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "10x", "0", "0m", "-5", "m", "1m1h", "nan", "inf", float("nan"), -3])
+def test_what_is_no_time_is_refused(text: str | float) -> None:
+    with pytest.raises(UsageError, match="write 1h30m, 10m, 90s"):
+        seconds_of(text)
+
+
+def test_a_deadline_counts_from_where_it_began() -> None:
+    clock = Clock()
+    deadline = Deadline(60, clock(), clock)
+    clock.now += 10
+    assert deadline.left() == 50
+    assert deadline.share(0.4).left() == 20
+    clock.now += 5
+    assert deadline.left() == 45
+
+
+def test_every_part_of_a_run_takes_its_time() -> None:
+    """Two epochs, counted by hand: what is done once, per image, per row and at the end."""
+    once = 0.5 + 1000 * 0.002 + 200 * 0.002
+    steps = 2 * 1000 * 0.01 * (1 + 0.4 / 300)
+    rows = 2 * (200 * 0.003 + 0.4)
+    end = 500 * 0.005 + 0.4 + 8
+    assert takes(2, WORK, SPEED) == pytest.approx(once + steps + rows + end)
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Speed)])
+def test_nothing_measured_is_left_out(field: str) -> None:
+    slower = dataclasses.replace(SPEED, **{field: getattr(SPEED, field) + 1.0})
+    assert takes(0.5, WORK, slower) > takes(0.5, WORK, SPEED) + 0.9
+
+
+@given(seconds=st.floats(60, 1e6), image=st.floats(1e-5, 0.02))
+def test_the_most_that_fits_is_taken(seconds: float, image: float) -> None:
+    clock = Clock()
+    speed = dataclasses.replace(SPEED, image=image)
+    epochs = fitting(Deadline(seconds, clock(), clock), [Part(WORK, speed)])
+    assert takes(epochs, WORK, speed) <= seconds * (1 - MARGIN)
+    more = epochs + 1 if epochs >= 30 else epochs * 1.011
+    assert epochs == MOST or takes(more, WORK, speed) > seconds * (1 - MARGIN)
+
+
+def test_what_has_gone_by_does_not_count_again() -> None:
+    clock = Clock()
+    deadline = Deadline(600, clock(), clock)
+    before = fitting(deadline, [PART])
+    clock.now += 300
+    assert fitting(deadline, [PART]) < 0.6 * before
+
+
+def test_a_teacher_takes_its_part_of_the_time() -> None:
+    clock = Clock()
+    deadline = Deadline(600, clock(), clock)
+    alone, both = fitting(deadline, [PART]), fitting(deadline, [PART, PART])
+    assert 2 * takes(both, WORK, SPEED) <= 600 * (1 - MARGIN)
+    assert both == pytest.approx(alone / 2, rel=0.05)
+
+
+def test_too_little_time_is_refused_with_the_least_that_would_do() -> None:
+    clock = Clock()
+    clock.now = 0.0
+    deadline = Deadline(12, 0.0, clock)
+    clock.now = 5.0
+    with pytest.raises(
+        UsageError, match=r"--time 12s is too little here: 5 s went .* at least --time (\S+) "
+    ) as refused:
+        fitting(deadline, [PART])
+    least = seconds_of(str(refused.value).split("at least --time ")[1].split()[0])
+    assert fitting(Deadline(least, 0.0, clock), [PART]) > 0
+    with pytest.raises(UsageError, match="too little"):
+        fitting(Deadline(least - 5, 0.0, clock), [PART])
+
+
+def test_a_large_set_gets_part_of_an_epoch() -> None:
+    clock = Clock()
+    large = dataclasses.replace(WORK, train=1_000_000, batch=256)
+    epochs = fitting(Deadline(3600, clock(), clock), [Part(large, SPEED)])
+    assert 0.1 < epochs < 1
+    assert takes(epochs, large, SPEED) <= 3600 * (1 - MARGIN)
+
+
+@given(st.floats(0.02, 1e5))
+def test_epochs_are_rounded_down_and_by_little(epochs: float) -> None:
+    kept = rounded(epochs)
+    assert kept <= epochs * (1 + 1e-9)
+    assert kept > epochs * (1 - 1 / 30) - 1e-12
+    assert kept == int(kept) if epochs >= 30 else len(f"{kept:.12g}".replace("0.", "").replace(".", "").strip("0")) <= 3
+    assert math.isfinite(kept)
