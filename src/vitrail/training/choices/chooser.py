@@ -21,9 +21,13 @@ class Chooser:
         self.facts, self.variant = facts, variant
         self.stated: Stated = {path: _value(checked, path) for path in stated}
         self._reasons: list[Reason] = []
+        self._told: set[str] = set()
 
     def pick(self, path: str, value: Any, why: str) -> Any:
-        """The stated value if there is one, else `value`, recorded with its reason."""
+        """The stated value if there is one, else the first `value` picked, recorded once with its reason."""
+        if path in self._told:
+            return self.stated[path]
+        self._told.add(path)
         if path in self.stated:
             self._reasons.append(Reason(path, self.stated[path], "as stated"))
         else:

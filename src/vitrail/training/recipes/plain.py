@@ -1,4 +1,10 @@
-"""The naive recipe, to measure against: crop, flip and AdamW, nothing else."""
+"""The naive recipe, to measure against: crop, flip and AdamW, nothing else.
+
+    vitrail train PHOTOS --recipe plain
+
+Time: as `small`. Result: worse, which is what it is for; a 2.7 M ViT on CIFAR-100 has 40.4 without a recipe and 73.8
+with SPT/LSA's (arXiv 2112.13492 and its code's issue 6). Not reproduced here.
+"""
 
 from __future__ import annotations
 
