@@ -304,8 +304,9 @@ def test_a_teacher_brings_its_size_and_the_student_its_token(teacher: str) -> No
     settled, _ = teachers.settle({**stated, "model.name": "swin_tiny", "model.image_size": 32}, open_)
     assert settled["model.name"] == "swin_tiny"
     assert settled["model.image_size"] == 32
-    settled, _ = teachers.settle({**stated, "task.name": "segment"}, open_)
-    assert "model.name" not in settled
+    for other in ({"task.name": "segment"}, {"model.pooling": "mean"}, {"model.weights": "runs/x"}):
+        settled, _ = teachers.settle({**stated, **other}, open_)
+        assert "model.name" not in settled
     settled, _ = teachers.settle({**stated, "distill.kind": "feature"}, open_)
     assert settled["distill.weight"] == WEIGHT == 0.714
     assert "model.name" not in settled

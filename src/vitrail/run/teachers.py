@@ -63,7 +63,8 @@ def settle(stated: Stated, teacher: Teacher | None) -> tuple[Stated, tuple[Reaso
         return stated, ()
     found: dict[str, tuple[Any, str]] = {}
     kind = config.distill.kind
-    if config.task.name == "classify" and kind != "feature" and config.model.weights is None:
+    reads_cls = stated.get("model.pooling", "cls") == "cls"  # beside which the second token stands
+    if config.task.name == "classify" and kind != "feature" and config.model.weights is None and reads_cls:
         why = "vit_tiny with a second token that learns from the teacher: DeiT's best (arXiv 2012.12877, table 3)"
         found["model.name"] = (STUDENT, why)
     if kind == "feature":
