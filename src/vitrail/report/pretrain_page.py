@@ -97,7 +97,8 @@ def _verdict(data: Pretraining) -> list[str]:
     if less > 0.01:
         told.append(
             f"On held-out images the loss where they were hidden ({measure}) is {data.loss:.3f},"
-            f" {percent(less)} below the {data.guess:.3f} of {data.guessing}: the model has learned what goes with what."
+            f" {percent(less)} below the {data.guess:.3f} of {data.guessing}: the model has learned what goes with"
+            " what."
         )
     else:
         told.append(
