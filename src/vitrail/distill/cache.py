@@ -110,7 +110,8 @@ class AnswerCache:
         if not self._changed or self.closed:
             return
         self._changed = False
-        content = save({"answers": self._answers, "known": self._known})
+        count = int(self._known.nonzero().max()) + 1  # what comes after is not known yet
+        content = save({"answers": self._answers[:count].contiguous(), "known": self._known[:count].contiguous()})
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_file(self._file(), hashlib.blake2b(content, digest_size=DIGEST).digest() + content)
@@ -141,17 +142,17 @@ class AnswerCache:
         return slice(row, row + self.batch)
 
     def _read(self) -> tuple[Tensor, Tensor]:
-        shape = (self._entries, *self.shape)
+        answers, known = torch.zeros(self._entries, *self.shape), torch.zeros(self._entries, dtype=torch.bool)
         try:
             raw = self._file().read_bytes()
             digest, content = raw[:DIGEST], raw[DIGEST:]
             if hashlib.blake2b(content, digest_size=DIGEST).digest() == digest:
                 tensors = load(content)
-                if tensors["answers"].shape == shape and tensors["known"].shape == shape[:1]:
-                    return tensors["answers"], tensors["known"]
-        except (OSError, SafetensorError, KeyError):
-            pass  # not there, or damaged: said anew
-        return torch.zeros(shape), torch.zeros(shape[0], dtype=torch.bool)
+                count = len(tensors["known"])
+                answers[:count], known[:count] = tensors["answers"], tensors["known"]
+        except (OSError, SafetensorError, KeyError, RuntimeError):
+            known.zero_()  # not there, damaged, or of another shape: said anew
+        return answers, known
 
     def _file(self) -> Path:
         return self.folder / f"{self._number:06d}.answers"
