@@ -13,7 +13,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
@@ -25,12 +25,12 @@ from vitrail.run import teachers
 from vitrail.run.building import make_model
 from vitrail.run.ending import threads
 from vitrail.run.loops import make_loop
-from vitrail.run.prepare import Data, choose_settings, make_task, preprocessor_of
+from vitrail.run.prepare import Data, make_task, preprocessor_of
 from vitrail.run.teacher_first import teacher_settings
 from vitrail.settings import Config, Stated, seconds_of
 from vitrail.training.journal import Journal, duration
 from vitrail.training.objective import Objective, Supervised
-from vitrail.training.recipes import Choice, Reason
+from vitrail.training.recipes import Reason
 from vitrail.training.trial import Clock, Speed, measure
 
 MARGIN = 0.05
@@ -108,14 +108,13 @@ def refuse_epochs(stated: Stated, deadline: Deadline | None) -> None:
 
 
 def fit_epochs(
-    deadline: Deadline, choice: Choice, stated: Stated, data: Data, device: str, backbone: nn.Module | None,
-    teacher: Teacher | None, out: Path | None, journal: Journal,
-) -> Choice:  # fmt: skip
-    """The choice again, for as many epochs as fit, at the speed that a trial of `choice` has.
+    deadline: Deadline, config: Config, data: Data, device: str, backbone: nn.Module | None, teacher: Teacher | None,
+    out: Path | None, journal: Journal,
+) -> Reason:  # fmt: skip
+    """How many epochs fit, at the speed that a trial of this config has, and why.
 
     Raises UsageError where too little time is left.
     """
-    config = choice.config
     journal.say(f"trying how fast training is, to fit it into {_short(deadline.seconds)}")
     place, parts = _standing(out), []
     with threads(config.threads):
@@ -135,10 +134,8 @@ def fit_epochs(
             objective.close()
     parts.append(Part(Work.of(config, data, task.dense), speed))
     epochs = fitting(deadline, parts)
-    chosen = choose_settings({**stated, "train.epochs": epochs}, data, device)
     why = f"as many as fit into {_short(deadline.seconds)}, at {1 / speed.image:.3g} images/s, report included"
-    own = Reason("train.epochs", epochs, why)
-    return replace(chosen, reasons=tuple(own if r.field == own.field else r for r in chosen.reasons))
+    return Reason("train.epochs", epochs, why)
 
 
 def _standing(out: Path | None) -> Path:

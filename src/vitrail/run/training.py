@@ -40,7 +40,7 @@ from vitrail.run.prepare import (
     show,
 )
 from vitrail.run.teacher_first import FOLDER, begin_teacher, teach_first
-from vitrail.run.timing import Deadline, refuse_epochs
+from vitrail.run.timing import Deadline, fit_epochs, refuse_epochs
 from vitrail.run.weights import Origin, may_keep_head, open_weights, settle_head, settle_model
 from vitrail.runtime.torch_engine import make_engine, pick_device
 from vitrail.settings import CUSTOM, Config, Stated, build, known_path, to_yaml
@@ -72,7 +72,7 @@ def train(
     Raises UsageError, DataError, TrainingError or Interrupted, as the command exits with 2, 3, 4 and 130 or 143.
     """
     named = {key.removesuffix("_").replace("__", "."): value for key, value in fields.items()}  # from_, Python's word
-    stated: Stated = {known_path(key): value for key, value in named.items()}
+    stated: Stated = {known_path(key): str(v) if isinstance(v, Path) else v for key, v in named.items()}
     source = None
     if not isinstance(data, (str, Path)):
         source = DatasetSource(data, name or type(data).__name__.lower(), task=stated.get("task.name"))
@@ -132,6 +132,10 @@ def start(
     stated, of_head, pretrained = _head(stated, origin, data)
     inferred = (*inferred, *begins, *of_head)
     choice = choose_settings(stated, data, device, pretrained)
+    if deadline is not None:
+        fitted = fit_epochs(deadline, choice.config, data, device, backbone, teacher, out, journal)
+        choice = choose_settings({**stated, fitted.field: fitted.value}, data, device, pretrained)
+        inferred = (*inferred, fitted)
     settled = {reason.field for reason in inferred}
     choice = replace(choice, reasons=(*inferred, *(r for r in choice.reasons if r.field not in settled)))
     show(choice, journal)
