@@ -91,3 +91,9 @@ def test_yaml_tags_run_no_code(tmp_path) -> None:
 def test_a_range_is_least_and_most(field: str, value: Any, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         settings.build({"data.source": "a", field: value})
+
+
+def test_a_choice_among_numbers_can_be_stated_in_a_word() -> None:
+    assert settings.build({"data.source": "photos", **settings.state("data.channels", "1")}).data.channels == 1
+    with pytest.raises(UsageError, match=r"data\.channels: input should be 1, 3 or 4 \(got 2\)"):
+        settings.build({"data.source": "photos", **settings.state("data.channels", "2")})

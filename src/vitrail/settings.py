@@ -309,13 +309,16 @@ def state(key: str, text: str) -> Stated:
     annotation = dict(fields())[path]
     if text.lower() in {"none", "null"} and type(None) in typing.get_args(annotation):
         return {path: None}
-    return {path: _yaml(text, f"--{key}") if _is_container(annotation) else text}
+    return {path: _yaml(text, f"--{key}") if _needs_yaml(annotation) else text}
 
 
-def _is_container(annotation: Any) -> bool:
+def _needs_yaml(annotation: Any) -> bool:
+    """Whether pydantic would not read such a value from a text: lists, and numbers of which only some are allowed."""
     origin = typing.get_origin(annotation)
+    if origin is Literal:
+        return not any(isinstance(choice, str) for choice in typing.get_args(annotation))
     if origin in (typing.Union, types.UnionType):
-        return any(_is_container(a) for a in typing.get_args(annotation))
+        return any(_needs_yaml(a) for a in typing.get_args(annotation))
     return origin in (tuple, list, dict)
 
 
