@@ -176,7 +176,7 @@ def _foreign(
     bundle: Bundle, source: str | Path, named: str | None, new_head: int | None, image_size: int | None,
     any_head: bool = False,
 ) -> Read:  # fmt: skip
-    layout, tensors, tables = of_one_layout(bundle)
+    layout, tensors, tables = of_one_layout(bundle, variant(named).family if named else None)
     claims = layout.claims(bundle)
     identity = identify(layout, tables, tensors, claims, named)
     if any_head:

@@ -90,12 +90,15 @@ def recognise(bundle: Bundle) -> list[tuple[Layout, Mapping[str, Tensor], list[T
     return found
 
 
-def of_one_layout(bundle: Bundle) -> tuple[Layout, Mapping[str, Tensor], list[Table]]:
-    """The layout that a file is of; IntegrityError where it is none of those known."""
+def of_one_layout(bundle: Bundle, family: str | None = None) -> tuple[Layout, Mapping[str, Tensor], list[Table]]:
+    """The layout that a file is of, likeliest first; IntegrityError where it is none of those known.
+
+    family: that the file is said to be of; a layout with a place for it is likelier than any without.
+    """
     found = recognise(bundle)
     if not found:
         raise _of_no_layout(bundle)
-    return found[0]
+    return next((each for each in found if any(table.family == family for table in each[2])), found[0])
 
 
 def _of_no_layout(bundle: Bundle) -> IntegrityError:

@@ -135,7 +135,7 @@ def settle_model(stated: Stated, origin: Origin | None, journal: Journal) -> tup
     settled = {**stated, "model.weights": origin.source}
     reasons = [Reason("model.weights", origin.source, "as stated")]
     channels = config.data.channels
-    if stated.get("data.channels", channels) != channels:
+    if "data.channels" in stated and build(stated).data.channels != channels:
         raise UsageError(
             f"data.channels={stated['data.channels']}: the weights are for images of {channels}"
             f" channel{'s' * (channels > 1)}; leave it out"
