@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 import vitrail
 from vitrail.data.dataset import DatasetSource
 from vitrail.errors import UsageError
+from vitrail.layers.block import DropPath
 from vitrail.run import finish, resume, start
 from vitrail.run.prepare import check_early
 from vitrail.training.optimizer import Updater
@@ -104,7 +105,12 @@ def test_a_run_leaves_what_it_should_and_one_that_broke_ends_the_same(
     kind: str, before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stated = {"model__weights": str(before), **KINDS[kind]}
-    whole = _train(tmp_path / "whole", **stated)
+    dropping: list[bool] = []
+    drop = DropPath.forward
+    with monkeypatch.context() as patch:
+        patch.setattr(DropPath, "forward", lambda self, x: dropping.append(self.training) or drop(self, x))
+        whole = _train(tmp_path / "whole", **stated)
+    assert any(dropping) == (kind != "probe")  # a frozen backbone is evaluated, not trained
     learned, source = _model(whole, "last"), _model(before, "best")
     assert learned.keys() == source.keys()  # plain weights, whatever learned
     changed = {name for name, value in learned.items() if not torch.equal(value, source[name])}
