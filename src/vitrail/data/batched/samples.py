@@ -30,10 +30,12 @@ class BatchedSamples:
         draws = Draws(self._seed, epochs, places)
         there = to_device(rows, store.pixels.device)
         where = self._transform.places(draws, store.sizes[rows])
-        images = self._transform.images(store.pixels[there], where, draws)
-        targets = store.targets[there]
+        bottom, right = (where.boxes[:, :2] + where.boxes[:, 2:]).max(axis=0)  # what none of these crops sees stays
+        images = self._transform.images(store.pixels[:, :, :bottom, :right][there], where, draws)
         if self._dense:
-            targets = self._transform.values(targets, where)
+            targets = self._transform.values(store.targets[..., :bottom, :right][there], where)
+        else:
+            targets = store.targets[there]
         failed = [row for row in rows.tolist() if row in store.reasons]
         if failed:
             lost = to_device(np.flatnonzero(np.isin(rows, failed)), images.device)
