@@ -17,6 +17,7 @@ from torch import Tensor
 from vitrail.contracts import Backbone, Batch, Source, Targets
 from vitrail.data.loader import EvalLoader, TrainLoader
 from vitrail.data.preprocess import Preprocessor
+from vitrail.data.transfer import to_device
 from vitrail.seeding import generator
 from vitrail.settings import Config
 
@@ -55,7 +56,7 @@ class Masking:
 
     def over(self, batch: Batch, keys: Sequence[tuple[int | str, ...]]) -> Batch:
         """The batch with the mask of each sample's key behind its channels, (B, C + 1, H, W)."""
-        masks = torch.stack([self.draw(*key) for key in keys]).to(batch.images)
+        masks = to_device(torch.stack([self.draw(*key) for key in keys]), batch.images.device)
         return replace(batch, images=torch.cat([batch.images, masks], dim=1))
 
 
@@ -84,9 +85,9 @@ class MaskedTrainLoader(TrainLoader):
 
     def __init__(
         self, source: Source, indices: Indices, targets: Targets, config: Config, first: int, last: int,
-        masking: Masking,
+        masking: Masking, device: str = "cpu",
     ) -> None:  # fmt: skip
-        super().__init__(source, indices, targets, config, first, last)
+        super().__init__(source, indices, targets, config, first, last, device)
         self._length, self._masking = len(indices), masking
 
     def __iter__(self) -> Iterator[Batch]:
