@@ -26,6 +26,12 @@ def test_small_photos_are_cut_into_at_least_64_patches() -> None:
     assert _choose(**{"model.image_size": 64}).config.model.patch_size == 8
 
 
+@pytest.mark.parametrize("native", [32, 33, 40, 48, 56, 64, 72, 80, 88, 96])
+def test_small_images_leave_64_to_256_tokens(native: int) -> None:
+    model = _choose(Facts(5000, 10, native, True)).config.model
+    assert 64 <= (model.image_size // model.patch_size) ** 2 <= 256
+
+
 def test_digits_keep_their_size_and_are_not_mirrored() -> None:
     config = _choose(DIGITS).config
     assert (config.model.image_size, config.model.patch_size) == (8, 2)
@@ -173,6 +179,12 @@ def _of(task: str, **facts: Any) -> Facts:
     smooths = task not in ("regress", "depth")
     pooling = "map" if task == "regress" else None
     return Facts(**whole, task=task, dense=dense, mixes=not dense, smooths=smooths, pooling=pooling)
+
+
+def test_a_value_per_pixel_is_learned_in_small_batches() -> None:
+    batches = [_choose(_of("segment", images=images)).config.train.batch_size for images in (365, 5000, 60_000)]
+    assert batches == [8, 16, 16]
+    assert _choose(_of("multilabel", images=365)).config.train.batch_size == 64
 
 
 @pytest.mark.parametrize("task", ["segment", "depth"])
