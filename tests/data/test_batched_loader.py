@@ -11,8 +11,9 @@ import torch
 from small_sets import MemorySource, Names, config
 
 from vitrail.contracts import Batch
+from vitrail.data.batched.fit import kept_size, megabytes
 from vitrail.data.batched.rectangles import crops, erasures
-from vitrail.data.batched.store import ImageStore, kept_size, megabytes
+from vitrail.data.batched.store import ImageStore
 from vitrail.data.batched.transform import BatchTransform, Places
 from vitrail.data.batched.whole import Draws
 from vitrail.data.loader import TrainLoader
@@ -173,7 +174,7 @@ def test_large_images_are_kept_as_large_as_the_smallest_crop_needs() -> None:
     source = MemorySource(LABELS, size=300)
     kept = ImageStore(source, range(4), Names(LABELS), settled, "cpu")
     assert kept.pixels.shape == (4, 3, 64, 64)
-    assert megabytes([(300, 302)], 4, settled) * 2**20 == kept.pixels.numel()
+    assert megabytes([kept_size(300, 302, settled)], 4, 3) * 2**20 == kept.pixels.numel()
 
 
 def test_what_does_not_fit_or_cannot_be_is_refused_in_words() -> None:

@@ -12,6 +12,7 @@ import torch
 from vitrail.assemble import build_model
 from vitrail.contracts import Source, Task, Variant
 from vitrail.data.audit import Audit, scan
+from vitrail.data.batched.fit import refuse_if_unfit
 from vitrail.data.inference import infer_task
 from vitrail.data.map_audit import scan_maps
 from vitrail.data.preprocess import Preprocessor
@@ -187,6 +188,7 @@ def choose_settings(stated: Stated, data: Data, device: str, pretrained: Pretrai
         device=device,
         fast_bf16=fast_bf16(device),
         pretrained=pretrained,
+        sizes=frozenset(data.audit.sizes),
         **_of_task(config.task.name),
     )
     if pretrained is not None and "model.name" not in stated:
@@ -196,6 +198,8 @@ def choose_settings(stated: Stated, data: Data, device: str, pretrained: Pretrai
     threads = int(stated.get("threads", 0)) or torch.get_num_threads()
     choice = choose(facts, row, {**stated, "device": device, "threads": threads})
     _check_mixing(choice.config)
+    if choice.config.data.batched:
+        refuse_if_unfit(choice.config)
     if choice.config.train.batch_size > facts.images:
         batch = choice.config.train.batch_size
         raise UsageError(f"--batch-size {batch} is more than the {facts.images} training images: lower it")

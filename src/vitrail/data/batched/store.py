@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 
 from vitrail.contracts import DenseTargets, Pixels, Source, Targets
-from vitrail.data.batched.transform import crops_of
+from vitrail.data.batched.fit import crops_of, kept_size, refuse_if_unfit
 from vitrail.data.batched.whole import Integers
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.workers import Pipeline
@@ -87,32 +87,6 @@ class ImageStore:
     def rows(self, indices: Integers) -> Integers:
         """Where the samples of a source stand here, (B,)."""
         return np.searchsorted(self._indices, indices)
-
-
-def refuse_if_unfit(config: Config) -> None:
-    """UsageError for what images on the device cannot do."""
-    if config.preprocess.resize == "tile":
-        raise UsageError(
-            "data.batched=true keeps images at about the model's size, preprocess.resize=tile needs their own:"
-            " set data.batched=false"
-        )
-
-
-def megabytes(sizes: Iterable[tuple[int, int]], images: int, config: Config) -> float:
-    """What `images` training images take on the device, where theirs are among sizes (height, width); masks apart."""
-    shrunk = np.array([kept_size(height, width, config) for height, width in sizes])
-    return float(images * config.data.channels * shrunk.max(axis=0).prod() / 2**20)
-
-
-def kept_size(height: int, width: int, config: Config) -> tuple[int, int]:
-    """The (height, width) that an image of (height, width) is kept at."""
-    side = config.model.image_size
-    if not crops_of(config):
-        return side, side
-    narrowest, widest = config.augment.crop_ratio
-    smallest = math.sqrt(config.augment.crop_scale[0] * min(narrowest, 1 / widest, 1.0))  # crop's side over the image's
-    share = math.ceil(side / smallest) / min(height, width)
-    return (height, width) if share >= 1 else (max(1, round(height * share)), max(1, round(width * share)))
 
 
 class _Reading:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vitrail.data.batched.changes import changes_of
+from vitrail.data.batched.fit import crops_of
 from vitrail.data.batched.rectangles import crops, erasures
 from vitrail.data.batched.resample import resample
 from vitrail.data.batched.whole import Bools, Draws, Integers
@@ -84,11 +85,6 @@ class BatchTransform:
         planes = values.reshape(len(values), -1, values.shape[-2] * values.shape[-1])  # (B, M, h w)
         found = planes.gather(2, flat[:, None].expand(-1, planes.shape[1], -1))
         return found.view(*values.shape[:-2], height, width)
-
-
-def crops_of(config: Config) -> bool:
-    """Whether crops are random; else images are fitted to the model once, as in evaluation."""
-    return config.augment.crop_scale != (1, 1)
 
 
 def _erase(images: Tensor, boxes: Tensor) -> None:

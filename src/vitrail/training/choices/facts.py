@@ -38,7 +38,7 @@ class Facts:
     """What the choice depends on: training images, classes (0 where there are none), typical short side (pixels),
     whether mirroring is safe; of the task its name, whether its targets have a value per pixel, whether mixed images
     and label smoothing have a loss, and the pooling it wants; the device, and whether it multiplies bf16 faster than
-    fp32; what training starts from, if it does.
+    fp32; what training starts from, if it does; the sizes (width, height) that images have, where they are known.
     """
 
     images: int
@@ -54,6 +54,7 @@ class Facts:
     device: str = "cpu"
     fast_bf16: bool = False
     pretrained: Pretrained | None = None
+    sizes: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True)
