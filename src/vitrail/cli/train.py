@@ -161,7 +161,7 @@ TRAIN = Verb(
         "vitrail train PHOTOS --time 30m",
         "vitrail train cells.csv --target count,area --group patient",
         "vitrail train digits epochs=10 augment.mixup=0.2",
-        "vitrail train PHOTOS --from timm:vit_small_patch16_224.augreg_in21k_ft_in1k",
+        "vitrail train PHOTOS --from timm:deit_small_patch16_224",
         "vitrail train PHOTOS --from runs/train/OTHERS --new-head",
         "vitrail train --resume runs/train/PHOTOS",
         "vitrail train --config runs/train/PHOTOS/args.yaml",
