@@ -395,6 +395,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
         (("--from", "{tmp}/nothing"), "{tmp}/nothing: no weights there; expected a file, a model or run folder,"),
         (("--from", "{tmp}"), "{tmp}: no weights there; expected one of model.safetensors,"),
         (("--from", "{old}", "--model", "vit_small"), "its model is vit_tiny, not vit_small: leave --model out"),
+        (("--from", "{tmp}/runs/young"), "{tmp}/runs/young has no model yet: its run has reached no checkpoint"),
         (("--from", "{old}", "--model", "swin_tiny"), "says that its model is vit_tiny, not swin_tiny"),
         (("--from", "{old}", "model.options.depth=3"),
          "model.options.depth=3: the weights are of a model with depth=2; leave it out"),
@@ -412,6 +413,8 @@ def test_what_cannot_begin_is_said_in_a_line_before_the_data_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
 ) -> None:
     old, _ = folder_of(tmp_path / "runs" / "old", Classify(["cat", "dog"]))
+    (tmp_path / "runs" / "young").mkdir()
+    (tmp_path / "runs" / "young" / "run.json").touch()
     small = vitrail.create_model("vit_tiny_patch16_224", outputs=3, depth=2, image_size=32)
     vitrail.save_weights(small, tmp_path / "timm", "timm")
     places = {"{tmp}": str(tmp_path), "{old}": str(old), "{timm}": str(tmp_path / "timm")}
