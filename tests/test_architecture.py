@@ -76,6 +76,8 @@ def room(module: str) -> str:
     parts = module.split(".")
     if len(parts) == 1:
         return "door"
+    if parts[1] == "__main__":  # the command by another name
+        return "cli"
     return "base" if parts[1] in BASE else parts[1]
 
 
