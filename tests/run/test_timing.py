@@ -26,7 +26,7 @@ class Clock:
 
 
 WORK = Work(train=1000, val=200, test=300, batch=50, checkpoint=300.0, finish=8.0)
-SPEED = Speed(startup=0.5, image=0.01, first=0.002, evaluation=0.003, first_evaluation=0.002, writing=0.4)
+SPEED = Speed(startup=0.5, image=0.01, first=0.002, evaluation=0.003, first_evaluation=0.002, writing=0.4, load=1.5)
 PART = Part(WORK, SPEED)
 
 
@@ -68,7 +68,7 @@ def test_every_part_of_a_run_takes_its_time() -> None:
     once = 0.5 + 1000 * 0.002 + 200 * 0.002
     steps = 2 * 1000 * 0.01 * (1 + 0.4 / 300)
     rows = 2 * (200 * 0.003 + 0.4)
-    end = 500 * 0.005 + 0.4 + 8
+    end = 500 * 0.005 + 0.4 + 8 * 1.5
     assert takes(2, WORK, SPEED) == pytest.approx(once + steps + rows + end)
 
 

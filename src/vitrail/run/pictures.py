@@ -11,8 +11,10 @@ from PIL import Image, ImageDraw
 
 from vitrail.artifact import Artifact
 from vitrail.contracts import Batch, Engine, Pixels
+from vitrail.data.batched.store import ImageStore
 from vitrail.data.loader import TrainLoader
 from vitrail.data.mixing import MIX_GROUP, mix
+from vitrail.data.order import Order
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import BadImage, UsageError
 from vitrail.evaluate.evaluator import Evaluation
@@ -146,10 +148,16 @@ def _first_batch(config: Config, data: Data, task: Any) -> Batch:
     few = config.model_copy(
         update={
             "train": config.train.model_copy(update={"batch_size": count, "accumulate": 1}),
-            "data": config.data.model_copy(update={"workers": 0, "cache_mb": 0}),
+            # what is augmented in batches has other draws, and is kept to be: all of it is read again
+            "data": config.data.model_copy(update={"workers": 0, **({} if config.data.batched else {"cache_mb": 0})}),
         }
     )
-    with TrainLoader(data.source, data.split.train, task, few, 0, count) as loader:
+    store = None
+    if config.data.batched:  # of these alone, not of the whole split
+        order = Order(config.data_seed, len(data.split.train), config.augment.repeats)
+        first = np.asarray(data.split.train)[order.samples(np.arange(count))]
+        store = ImageStore(data.source, first, task, config, "cpu")
+    with TrainLoader(data.source, data.split.train, task, few, 0, count, store=store) as loader:
         (batch,) = loader
     return mix(batch, config.augment, config.data_seed, 0)
 

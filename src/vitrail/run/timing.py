@@ -37,8 +37,8 @@ MARGIN = 0.05
 """Share of the time that is left when the trial ends, kept for what the trial did not see."""
 TRIAL, TRIAL_SECONDS = 0.05, 20.0
 """Share of the time that the trial may take, and the most it takes."""
-FINISH, DENSE_FINISH = 8.0, 15.0
-"""Seconds for explanations, pictures and report; 3 to 7 were measured on two cores, docs/log.md."""
+FINISH, DENSE_FINISH = 4.0, 6.0
+"""Seconds of one core for explanations, pictures and report: 1.6 to 3 were measured."""
 LEAST_EPOCHS, LEAST_UPDATES = 0.02, 8
 """Training that is shorter than both is refused."""
 ROUND = 30
@@ -75,7 +75,7 @@ class Deadline:
 @dataclass(frozen=True)
 class Work:
     """What a run goes over. train, val, test: images of each split.  batch: images per update.  checkpoint: seconds
-    between two.  finish: seconds for explanations and report.
+    between two.  finish: seconds of one core for explanations and report.
     """
 
     train: int
@@ -165,7 +165,7 @@ def takes(epochs: float, work: Work, speed: Speed) -> float:
     training *= 1 + speed.writing / work.checkpoint  # checkpoints within long epochs
     rows = math.ceil(epochs) * (work.val * speed.evaluation + speed.writing)
     scoring = (work.val + work.test) * (speed.evaluation + speed.first_evaluation)  # the best model, from its folder
-    return speed.startup + reading + training + rows + scoring + speed.writing + work.finish
+    return speed.startup + reading + training + rows + scoring + speed.writing + work.finish * speed.load
 
 
 def fitting(deadline: Deadline, parts: Sequence[Part]) -> float:

@@ -18,6 +18,8 @@ PREFETCHED = 2
 """Batches that each worker has read ahead (torch's DataLoader): those are used up before anything is timed."""
 READ = 4
 """Updates whose images are read twice, to tell reading from finding them kept."""
+SPIN = 0.1
+"""Seconds of computing that show how busy the machine is."""
 Clock = Callable[[], float]
 
 
@@ -27,7 +29,8 @@ class Speed:
 
     startup: until the first batch is there, each time training begins.  image: a training image, with all that is done
     to it, once images that are kept are kept; first: what reading one for the first time adds.  evaluation,
-    first_evaluation: the same of a validation image.  writing: a checkpoint and a model folder.
+    first_evaluation: the same of a validation image.  writing: a checkpoint and a model folder.  load: how often longer
+    than its own computing one thread takes, since other processes want the cores; 1 where none do.
     """
 
     startup: float
@@ -36,6 +39,7 @@ class Speed:
     evaluation: float
     first_evaluation: float
     writing: float
+    load: float
 
 
 def measure(
@@ -57,7 +61,7 @@ def measure(
         loop.save()
         loop.keep("best", loop.average.model, {}, loop.task)
         writing = clock() - began
-    return Speed(startup, image, first, min(before, again), max(0.0, before - again), writing)
+    return Speed(startup, image, first, min(before, again), max(0.0, before - again), writing, _load(clock))
 
 
 def _reading(loop: Loop, seconds: float, clock: Clock) -> float:
@@ -114,6 +118,14 @@ def _evaluations(loop: Loop, clock: Clock) -> tuple[float, float]:
         result = loop.evaluate()
         took.append((clock() - began) / max(1, len(result.keys)))
     return took[0], took[1]
+
+
+def _load(clock: Clock) -> float:
+    """Wall time over computing time of a thread that does nothing but compute."""
+    began, computing = clock(), time.thread_time()
+    while time.thread_time() - computing < SPIN:
+        pass
+    return max(1.0, (clock() - began) / SPIN)
 
 
 def _settle(device: str) -> None:
