@@ -98,6 +98,5 @@ PRETRAIN = Verb(
         "vitrail pretrain PHOTOS --model vit_small --epochs 200",
         "vitrail pretrain digits --model swin_tiny pretrain.mask_ratio=0.5",
         "vitrail pretrain --resume runs/pretrain/PHOTOS",
-        "vitrail train PHOTOS --from runs/pretrain/PHOTOS",
     ],
 )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vitrail.contracts import Backbone, Batch, Source, Targets
+from vitrail.data.batched.store import ImageStore
 from vitrail.data.loader import EvalLoader, TrainLoader
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.transfer import to_device
@@ -85,9 +86,9 @@ class MaskedTrainLoader(TrainLoader):
 
     def __init__(
         self, source: Source, indices: Indices, targets: Targets, config: Config, first: int, last: int,
-        masking: Masking, device: str = "cpu",
+        masking: Masking, device: str = "cpu", store: ImageStore | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(source, indices, targets, config, first, last, device)
+        super().__init__(source, indices, targets, config, first, last, device, store)
         self._length, self._masking = len(indices), masking
 
     def __iter__(self) -> Iterator[Batch]:

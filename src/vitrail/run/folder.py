@@ -40,8 +40,8 @@ class Run:
     outputs: list[Path] = field(default_factory=list)
 
     @classmethod
-    def open(cls, path: str | Path) -> Run:
-        """The run in a folder that a verb made; UsageError when it is none, IntegrityError when it was damaged."""
+    def open(cls, path: str | Path, verb: str | None = None) -> Run:
+        """The run in a folder that `verb` made, or any; UsageError when it is none, IntegrityError when damaged."""
         folder = Path(path)
         if not folder.is_dir():
             raise UsageError(f"{folder} is no run folder: no such folder")
@@ -49,6 +49,8 @@ class Run:
             raise UsageError(f"{folder} is no run folder: it has no run.json, which every run has")
         run = cls(folder)
         record = run.record
+        if verb is not None and run.verb != verb:
+            raise UsageError(f"{folder} is a run of {run.verb}, not of {verb}; what goes on with it: {run.again}")
         if not (folder / "args.yaml").is_file():
             raise UsageError(f"{folder} stopped before training began: {record.get('reason') or 'start it again'}")
         try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vitrail.contracts import Source
 from vitrail.data.audit import Audit
+from vitrail.data.folder import FolderSource
 from vitrail.data.inference import infer_task
 from vitrail.data.sources import open_source
 from vitrail.data.split import Split, make_split
@@ -18,14 +19,20 @@ from vitrail.settings import NO_TASK, DataConfig
 
 def open_images(config: DataConfig) -> Source:
     """What `vitrail train` would open, or, where it finds no targets, the images themselves: of a folder at any depth,
-    or of a table's rows.
+    or of a table's rows. So too where it would pass over images that stand in no folder of a class, unless folders say
+    what is train and what is test.
 
     Raises what `open_source` raises where there are no images either.
     """
+    place = Path(config.source).expanduser()
     try:
-        return open_source(config)
+        source = open_source(config)
+        if isinstance(source, FolderSource) and not any(item.split for item in source.items):
+            files = LooseFiles(place, config.max_pixels)
+            if len(files.items) > len(source.items):
+                return files
+        return source
     except DataError:
-        place = Path(config.source).expanduser()
         if place.is_dir():
             files = LooseFiles(place, config.max_pixels)
             if files.items:

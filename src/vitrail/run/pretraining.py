@@ -33,9 +33,10 @@ from vitrail.run import restored
 from vitrail.run.ending import recorded, threads
 from vitrail.run.folder import Run, create, refuse_place, standing, versions
 from vitrail.run.images import open_images, split_images
+from vitrail.run.loops import read_store
 from vitrail.run.prepare import Data, count_cores, preprocessor_of, read_audit, show, typical_short_side
 from vitrail.run.timing import TRIAL, TRIAL_SECONDS, Deadline, Part, Work, fitting, refuse_epochs
-from vitrail.runtime.torch_engine import make_engine, pick_device
+from vitrail.runtime.torch_engine import fast_bf16, make_engine, pick_device
 from vitrail.settings import CUSTOM, NO_TASK, Config, Stated, build, known_path, to_yaml
 from vitrail.training.checkpoint import Progress
 from vitrail.training.journal import Journal, duration
@@ -135,14 +136,11 @@ def resume(
     Raises UsageError for a folder that is no run of `pretrain` or is finished, IntegrityError where it was damaged,
     DataError where the data is no longer what it was.
     """
-    run = Run.open(folder)
-    if run.verb != VERB:
-        raise UsageError(f"{run.folder} is no run of pretrain: go on with it by {run.again}")
+    run = Run.open(folder, VERB)
     config = run.config
     if run.status == "finished":
         raise UsageError(f"{run.folder} is finished: nothing to resume; its report is {run.folder / 'report.html'}")
     journal = Journal(quiet)
-    journal.attach(run.folder)
     device = pick_device(config.device)
     source = source or open_images(config.data)
     audit = read_audit(source, config.data, journal, targets=False)
@@ -154,6 +152,7 @@ def resume(
         )
     reasons = tuple(Reason(str(r["field"]), r["value"], str(r["why"])) for r in run.data.get("reasons", ()))
     model, masking = make_reconstructor(config)
+    journal.attach(run.folder)
     with recorded(run, journal), threads(config.threads):
         run.mark("running", resumed_by=list(command))
         _go(_Parts(run, config, reasons, Data(source, audit, split), model, masking, device, journal), again=True)
@@ -177,7 +176,16 @@ def _choose(stated: Stated, data: Data, device: str) -> Choice:
     """Fill every open field from the images; see `pretraining.recipe`."""
     size = data.source.hints.native_size or typical_short_side(data.audit)
     images = len(data.split.train)
-    facts = Facts(images, 0, size, data.source.hints.flip, count_cores(), device=device)
+    facts = Facts(
+        images=images,
+        classes=0,
+        native_size=size,
+        flip=data.source.hints.flip,
+        cores=count_cores(),
+        device=device,
+        fast_bf16=fast_bf16(device),
+        sizes=frozenset(data.audit.sizes),
+    )
     number = int(stated.get("threads", 0)) or torch.get_num_threads()
     row = variant(build(stated).model.name)
     choice = choose(facts, row, {**stated, "device": device, "threads": number})
@@ -245,9 +253,10 @@ def _make_loop(
         save(folder / "model" / which, trunk, config, task, preprocessor, card)
 
     source = data.source if config.data.workers else CachedSource(data.source, config.data.cache_mb)
+    store = read_store(data, task, config, device, journal) if config.data.batched else None
 
     def make_batches(first: int, last: int) -> MaskedTrainLoader:
-        return MaskedTrainLoader(source, data.split.train, task, config, first, last, masking)
+        return MaskedTrainLoader(source, data.split.train, task, config, first, last, masking, device, store)
 
     def validation(count: int) -> MaskedEvalLoader:
         indices = data.split.val[:count]

@@ -189,7 +189,7 @@ def resume(
     Raises UsageError for a folder that is no run or is finished, IntegrityError where it was damaged, DataError where
     the data is no longer what it was.
     """
-    run = Run.open(folder)
+    run = Run.open(folder, "train")
     config = run.config
     if run.status == "finished":
         raise UsageError(f"{run.folder} is finished: nothing to resume; its report is {run.folder / 'report.html'}")
@@ -216,7 +216,7 @@ def evaluate(
 
     Raises DataError when the data changed since the run, or the run has no such split.
     """
-    run = Run.open(folder)
+    run = Run.open(folder, "train")
     config = run.config.model_copy(update={"data": run.config.data.model_copy(update={"workers": workers})})
     data = _same_data(run, config, source, Journal(quiet=True))
     if not data.indices(split):
