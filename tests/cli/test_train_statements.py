@@ -47,6 +47,17 @@ def test_the_command_line_stands_above_the_config_file(tmp_path: Path) -> None:
     assert (mine.data.source, mine.train.epochs, mine.train.lr, mine.train.beta1) == ("others", 3, 0.25, 0.7)
 
 
+def test_a_time_takes_the_place_of_the_epochs_of_a_config_file(tmp_path: Path) -> None:
+    (tmp_path / "args.yaml").write_text(to_yaml(build({"data.source": "photos", "train.epochs": 50, "train.lr": 0.25})))
+    stated = state("--config", str(tmp_path / "args.yaml"), "--time", "10m")
+    assert "train.epochs" not in stated
+    assert stated["train.lr"] == 0.25
+    assert state("photos", "--time", "10m") == {"data.source": "photos"}
+    assert "train.epochs" in state("photos", "--time", "10m", "--epochs", "3")  # which starting a run refuses
+    with pytest.raises(UsageError, match=r"^time 'soon' is none: write 1h30m, 10m, 90s"):
+        state("photos", "--time", "soon")
+
+
 def test_what_training_starts_from_is_stated_by_a_word_of_pythons() -> None:
     stated = state("photos", "--from", "runs/train/a b=c", "--new-head")
     assert stated == {"data.source": "photos", "model.weights": "runs/train/a b=c", "model.new_head": True}

@@ -131,6 +131,7 @@ _COST = {
     "train_seconds": ("Training", seconds),
     "eval_seconds": ("Evaluation", seconds),
     "seconds_to_report": ("From start to this report", seconds),
+    "seconds_asked": ("Time that was asked for", seconds),
     "images_per_s": ("Training speed", lambda amount: f"{amount:,.4g} images/s"),
     "eval_images_per_s": ("Evaluation speed", lambda amount: f"{amount:,.4g} images/s"),
     "peak_memory_mb": ("Peak memory of the process", _megabytes),

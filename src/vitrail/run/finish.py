@@ -80,6 +80,7 @@ def finish(
     )
     _write_per_class(run.folder / "per_class.csv", section, report)
     write_report(run.folder, report)
+    limit = run.record.get("time")
     run.mark(
         "finished",
         reason=progress.stopped,
@@ -87,6 +88,7 @@ def finish(
         warnings=journal.warnings,
         failures=progress.failures,
         refused_updates=progress.refused,
+        **({"time": {**limit, "took": round(_took(run), 1)}} if limit else {}),
     )
     names = ("report.html", "explain.html", "predictions.csv", "per_class.csv", "results.csv", "model/best")
     run.outputs = [run.folder / name for name in names if (run.folder / name).exists()]
@@ -94,6 +96,8 @@ def finish(
         told = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
         journal.say(f"{split}: {told}  ({len(result.keys)} images)")
     journal.say(f"best epoch {progress.best_epoch:g}, trained in {duration(progress.seconds)}")
+    if limit:
+        journal.say(f"took {duration(_took(run))} in all, {duration(limit['asked'])} were asked for")
 
 
 def evaluate_split(
@@ -169,8 +173,13 @@ def _shown(
     return made
 
 
-def _cost(run: Run, artifact: Artifact, progress: Progress, device: str) -> dict[str, Any]:
+def _took(run: Run) -> float:
+    """Seconds since the run began; with a limit on its time, since the command did."""
     started = time.mktime(time.strptime(run.record["started"][:19], "%Y-%m-%dT%H:%M:%S"))
+    return time.time() - started + float(run.record.get("time", {}).get("gone", 0.0))
+
+
+def _cost(run: Run, artifact: Artifact, progress: Progress, device: str) -> dict[str, Any]:
     return {
         "parameters": parameters(artifact.model),
         "gmacs": gmacs(artifact.model, artifact.preprocessor.size, artifact.preprocessor.channels),
@@ -178,5 +187,6 @@ def _cost(run: Run, artifact: Artifact, progress: Progress, device: str) -> dict
         "images_per_s": progress.history[-1]["images_per_s"] if progress.history else None,
         "peak_memory_mb": peak_memory_mb(device),
         "device": device,
-        "seconds_to_report": time.time() - started,
+        "seconds_to_report": _took(run),
+        "seconds_asked": run.record.get("time", {}).get("asked"),
     }
