@@ -123,8 +123,8 @@ class TaskConfig(Strict):
     """Of tasks with a value per pixel."""
     foreground: bool = False
     """Masks number single objects: everything above 0 is one class."""
-    ignore: Annotated[int, Field(ge=0, le=65_535)] = 255
-    """The value of a mask's pixels whose truth is not known."""
+    ignore: Annotated[int, Field(ge=-1, le=65_535)] = 255
+    """The value of a mask's pixels whose truth is not known; -1 is usual in .npy files."""
     scale: Annotated[float, Field(gt=0)] = 1.0
     """Units per stored value of a map, such as 0.001 for millimetres read as metres."""
     missing: float | None = None

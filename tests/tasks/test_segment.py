@@ -63,6 +63,59 @@ def test_instance_masks_are_one_class_when_asked() -> None:
     assert task.encode(instances).sum() == 47
 
 
+def test_instance_masks_may_have_unknown_pixels_but_the_255th_object_is_one() -> None:
+    assert _fit([_mask(0, 1, 7, 255)], foreground=True).encode(np.array([[0, 255, 7]])).tolist() == [[0, UNTOLD, 1]]
+    assert _fit([_mask(0, 1, 9)], foreground=True, ignore=9).encode(np.array([[0, 9]])).tolist() == [[0, UNTOLD]]
+    assert _fit([_mask(0, 255)], foreground=True).encode(np.array([[0, 255]])).tolist() == [[0, 1]]
+    many = np.arange(300, dtype=np.uint16).reshape(15, 20)
+    assert _fit([many], foreground=True).encode(many).sum() == 299
+    with pytest.raises(BadImage, match="value -2"):
+        _fit([many], foreground=True).encode(np.array([[0, -2]]))
+
+
+def test_unknown_pixels_of_instance_masks_have_no_weight() -> None:
+    mask = np.repeat(np.array([0, 3, 255], np.uint8), [60, 15, 25])[None]
+    task = _fit([mask], foreground=True, class_weights="balanced")
+    assert task.weights is not None
+    assert task.weights[1] / task.weights[0] == pytest.approx(2.0)
+
+
+def test_pixels_that_are_not_known_may_be_minus_1() -> None:
+    mask = np.array([[0, 1, -1], [2, 2, -1]], np.int16)
+    task = _fit([mask], ignore=-1)
+    assert (task.values, task.ignore, task.unseen) == ((0, 1, 2), -1, 255)
+    assert task.encode(mask).tolist() == [[0, 1, UNTOLD], [2, 2, UNTOLD]]
+    again = restore(json.loads(json.dumps(task.state())))
+    assert again.state() == task.state()
+    cut = Preprocessor(size=(8, 8), resize="crop")
+    said = again.decode(np.zeros((1, 3, 8, 8), np.float32), ["a"], [lambda v: cut.to_image(v, (20, 40))])[0]
+    assert said.arrays["mask"].dtype == np.uint8
+    assert set(np.unique(said.arrays["mask"])) == {0, 255}
+    full = Segment([f"c{i}" for i in range(256)], range(256), ignore=-1)
+    assert full.unseen == 256
+    assert full.decode(np.zeros((1, 256, 2, 2), np.float32), ["a"])[0].arrays["mask"].dtype == np.uint16
+
+
+@pytest.mark.parametrize(
+    ("mask", "settings", "words"),
+    [
+        (np.array([[0, 1, -1]]), {}, r"value -1, but classes are numbered from 0 on: .* set task\.ignore=-1"),
+        (np.array([[0, 1, -7]]), {"ignore": -1}, "value -7, but classes are numbered from 0 on$"),
+        (np.array([[0, 1, -7]]), {"foreground": True}, "value -7"),
+        (np.array([[0, 70_000]]), {}, r"value 70000: .* task\.foreground=true"),
+        (np.array([[0, 2**64 - 1]], np.uint64), {}, "a class is a number from 0 to 65,535"),
+        (np.array([[0.0, 1.5]]), {}, "can be used: its mask has fractions"),
+        (np.array([[0.0, np.nan]]), {}, "can be used: its mask has fractions"),
+        (np.zeros((2, 3, 4), np.uint8), {}, "can be used: 2 maps, where a mask has one"),
+    ],
+)
+def test_values_that_no_class_can_have_are_refused_before_training(mask, settings, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        _fit([mask], **settings)
+    big = np.array([[0.0, 1e300]], np.float64)
+    assert _fit([big, np.zeros((2, 2), np.float16)], foreground=True).encode(big).tolist() == [[0, 1]]
+
+
 def test_masks_that_number_objects_are_not_taken_for_classes() -> None:
     with pytest.raises(DataError, match=r"task\.foreground=true"):
         _fit([np.arange(600, dtype=np.uint16).reshape(20, 30)])
@@ -221,7 +274,9 @@ def test_state_comes_back_through_json() -> None:
     assert again.encode(np.array([[700, 3, 0, 9]], np.uint16)).tolist() == [[2, 0, 1, UNTOLD]]
 
 
-@pytest.mark.parametrize("change", [{"labels": ["a"]}, {"values": [0, 0, 1]}, {"values": [-1, 0, 1]}, {"ignore": "x"}])
+@pytest.mark.parametrize(
+    "change", [{"labels": ["a"]}, {"values": [0, 0, 1]}, {"values": [-1, 0, 1]}, {"ignore": "x"}, {"ignore": -2}]
+)
 def test_a_damaged_state_is_refused(change: dict) -> None:
     with pytest.raises(IntegrityError):
         restore({**_task().state(), **change})

@@ -71,7 +71,7 @@ def open_voc(folder: Path, config: DataConfig, task: str | None = None) -> Annot
         notes.append(f"{len(ignored)} images are left out, each named with its reason in the report")
     classes = sorted({name for each in images for name in each.classes})
     source = AnnotatedSource(images, root.name, root, classes, config.target, task, config.max_pixels, ignored, notes)
-    if masks and set(classes) <= set(VOC_CLASSES):
+    if task == "segment" and masks and set(classes) <= set(VOC_CLASSES):
         source.target_names = ("background", *VOC_CLASSES)
     return source
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitrail.contracts import Backbone, Floats, MapFile, Meter, Mixing, Prediction, Rows, Spread, Task
-from vitrail.data.maps import read_map
+from vitrail.data.masks import count_values, read_mask
 from vitrail.errors import BadImage, DataError, UsageError
 from vitrail.settings import TaskConfig
 from vitrail.tasks import chosen, counterparts, rows_by_name
@@ -23,6 +23,8 @@ LOSSES = ("cross_entropy+dice", "cross_entropy", "dice")
 UNTOLD = -1
 """In encoded masks: a pixel whose truth is not known; it counts in no loss and no metric."""
 MOST_CLASSES = 256
+HIGHEST = 65_535
+"""The largest value of a class: more is in no PNG."""
 SHOWN_CLASSES = 8
 """Up to so many classes, each has its own IoU among the metrics."""
 BOUNDARY = 0.0075
@@ -34,8 +36,9 @@ Classes = np.ndarray[Any, np.dtype[np.int64]]
 class Segment:
     """The task `segment`: a class per pixel, by the value a mask has there.
 
-    labels: names in the order of the outputs.  values: the value in mask files of each.  ignore: the value of pixels
-    whose truth is not known.  foreground: two classes, 0 and everything above, whatever the value (instance masks).
+    labels: names in the order of the outputs.  values: the value in mask files of each, 0 to 65,535.  ignore: the value
+    of pixels whose truth is not known, -1 included, as .npy files have it.  foreground: two classes, 0 and everything
+    above but `ignore`, whatever the value (instance masks).
     loss: "cross_entropy", "dice", or both added.  weights: a factor per class on its pixels' cross-entropy, or None.
     decoder: of `heads.dense`.
     """
@@ -66,6 +69,8 @@ class Segment:
                 f"segmentation needs two classes or more, each once, not {', '.join(self.labels) or 'none'}"
             )
         assert len(self.values) == self.outputs
+        self.unseen = ignore if ignore >= 0 else next(v for v in range(255, HIGHEST) if v not in self.values)
+        """The value that written masks have where the model saw nothing: `ignore`, or for -1 one that no class has."""
         order = np.argsort(self.values)
         self._sorted, self._class = np.asarray(self.values)[order], order
 
@@ -76,18 +81,19 @@ class Segment:
 
         Raises BadImage where the file cannot be used or a value is no class.
         """
-        stored = read_map(target)
-        if stored.ndim != 2 or (stored.dtype.kind == "f" and not (stored == np.floor(stored)).all()):
-            raise BadImage("a mask must have one whole number per pixel")
+        stored = read_mask(target)
+        untold = stored == self.ignore
         if self.foreground:
-            return (stored > 0).astype(np.int64)
-        stored = stored.astype(np.int64)
+            self._refuse(stored[(stored < 0) & ~untold])
+            return np.where(untold, UNTOLD, (stored > 0).astype(np.int64))
         place = np.searchsorted(self._sorted, stored).clip(max=self.outputs - 1)
         known = self._sorted[place] == stored
-        strange = stored[~known & (stored != self.ignore)]
+        self._refuse(stored[~known & ~untold])
+        return np.where(known, self._class[place], UNTOLD)
+
+    def _refuse(self, strange: Classes) -> None:
         if len(strange):
             raise BadImage(f"its mask has the value {strange[0]}, which is no class")
-        return np.where(known, self._class[place], UNTOLD)
 
     def blank(self, size: tuple[int, int]) -> Classes:
         """What stands for the truth of an image that failed: nothing is known, (H, W)."""
@@ -169,7 +175,7 @@ class Segment:
     ) -> list[Prediction]:
         """Logits (B, Y, H, W) -> the classes there, largest first, with their shares of the pixels.
 
-        `arrays["mask"]` has the classes' values as mask files have them, (h, w) uint8 or uint16, `ignore` where the
+        `arrays["mask"]` has the classes' values as mask files have them, (h, w) uint8 or uint16, `unseen` where the
         model saw nothing. Logits, not classes, are brought to the image's size.
         """
         made = []
@@ -182,8 +188,8 @@ class Segment:
                 "classes": ";".join(self.labels[i] for i in said),
                 "shares": ";".join(f"{shares[i]:.4f}" for i in said),
             }
-            deep = max(*self.values, self.ignore) > 255
-            stored = np.asarray((*self.values, self.ignore), np.uint16 if deep else np.uint8)[classes]  # -1 is the last
+            deep = max(*self.values, self.unseen) > 255
+            stored = np.asarray((*self.values, self.unseen), np.uint16 if deep else np.uint8)[classes]  # -1 is the last
             made.append(Prediction(source, values=values, arrays={"mask": stored}, answer=self._words(said, shares)))
         return made
 
@@ -214,12 +220,20 @@ def fit(targets: Iterable[Any], config: TaskConfig, named: Sequence[str] = ()) -
     """The task for these training masks. Their values are the classes, but for `ignore`; {0, 255} is a ground and an
     object. named: the classes by name, in the order of their values.
 
-    Raises DataError where no mask can be read, or where there are more values than classes can be.
+    Raises DataError where no mask can be used, where there are more values than classes can be, or one that no class
+    can have.
     """
+    return fit_counts(count_values(targets), config, named)
+
+
+def fit_counts(counts: Mapping[int, int], config: TaskConfig, named: Sequence[str] = ()) -> Segment:
+    """The task for training masks that have these values: value -> how many pixels; see `fit`."""
     loss = LOSSES[0] if config.loss == "auto" else config.loss
     if loss not in LOSSES:
         raise UsageError(f"task.loss {loss}: segment has {', '.join(LOSSES)}")
-    counts = _count(targets)
+    ignore = _ignored(counts, config)
+    counts = {value: count for value, count in counts.items() if value != ignore}
+    _check_range(counts, config.foreground)
     balanced = config.class_weights == "balanced"
     names = config.labels or tuple(named)
     decoder, smoothing = config.decoder if config.decoder != "auto" else "pyramid", config.label_smoothing
@@ -228,12 +242,10 @@ def fit(targets: Iterable[Any], config: TaskConfig, named: Sequence[str] = ()) -
         weights = _balance([ground, total - ground]) if balanced else None
         labels = names or ("background", "foreground")
         return Segment(
-            labels, (0, 1), ignore=config.ignore, foreground=True, loss=loss, smoothing=smoothing, weights=weights,
+            labels, (0, 1), ignore=ignore, foreground=True, loss=loss, smoothing=smoothing, weights=weights,
             decoder=decoder,
         )  # fmt: skip
-    binary = set(counts) <= {0, 255} and config.ignore == 255
-    ignore = 254 if binary else config.ignore
-    values = sorted(value for value in counts if value != ignore)
+    values = sorted(counts)
     if len(values) > MOST_CLASSES:
         raise DataError(
             f"the masks have {len(values)} different values, too many to be classes:"
@@ -249,6 +261,28 @@ def fit(targets: Iterable[Any], config: TaskConfig, named: Sequence[str] = ()) -
     return Segment(labels, values, ignore=ignore, loss=loss, smoothing=smoothing, weights=weights, decoder=decoder)
 
 
+def _ignored(counts: Mapping[int, int], config: TaskConfig) -> int:
+    """The value that is not known: what is stated, but for 255, which may as well be the object of {0, 255} or, where
+    masks number objects without a gap, the object after the 254th. Then none is: -1, or 254 in classes.
+    """
+    if config.ignore == 255 and set(counts) <= {0, 255}:
+        return -1 if config.foreground else 254
+    return -1 if config.ignore == 255 and config.foreground and {254, 255} <= set(counts) else config.ignore
+
+
+def _check_range(counts: Mapping[int, int], foreground: bool) -> None:
+    """Values are 0 to 65,535; numbers of objects may go on."""
+    low = min(counts, default=0)
+    if low < 0:
+        known = "" if low < -1 else ": if it marks pixels whose truth is not known, set task.ignore=-1"
+        raise DataError(f"the masks have the value {low}, but classes are numbered from 0 on{known}")
+    if not foreground and max(counts, default=0) > HIGHEST:
+        raise DataError(
+            f"the masks have the value {max(counts)}: a class is a number from 0 to {HIGHEST:,}; if the masks number"
+            " single objects, set task.foreground=true"
+        )
+
+
 def numbered(outputs: int) -> Segment:
     """The task with classes "0", "1", ..., which are also their values."""
     if outputs < 2:
@@ -261,31 +295,13 @@ def restore(state: Mapping[str, Any]) -> Segment:
     labels, values = state["labels"], state["values"]
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ValueError("labels is not a list of names")
-    if len(values) != len(labels) or not all(isinstance(v, int) and 0 <= v <= 65535 for v in values):
+    if len(values) != len(labels) or not all(isinstance(v, int) and 0 <= v <= HIGHEST for v in values):
         raise ValueError("values is not a mask value per label")
-    if not isinstance(state["ignore"], int) or not 0 <= state["ignore"] <= 65535:
+    if not isinstance(state["ignore"], int) or not -1 <= state["ignore"] <= HIGHEST:
         raise ValueError("ignore is no mask value")
     return Segment(
         labels, values, ignore=state["ignore"], foreground=bool(state["foreground"]), decoder=str(state["decoder"])
     )
-
-
-def _count(targets: Iterable[Any]) -> dict[int, int]:
-    """How many pixels of the masks have each value; masks that cannot be read are the audit's to name."""
-    counts: dict[int, int] = {}
-    readable = False
-    for target in targets:
-        try:
-            stored = read_map(target)
-        except BadImage:
-            continue
-        readable = True
-        values, pixels = np.unique(stored, return_counts=True)
-        for value, count in zip(values.tolist(), pixels.tolist(), strict=True):
-            counts[int(value)] = counts.get(int(value), 0) + count
-    if not readable:
-        raise DataError("no mask of the training images can be read")
-    return counts
 
 
 def _balance(pixels: Sequence[int]) -> list[float]:

@@ -264,7 +264,7 @@ class SegmentSection(DenseSection[SegmentView]):
         """The true classes over the image, the ones said, and where they differ."""
         of = cast(Segment, task)
         mask = said.arrays["mask"]
-        told = np.where(mask == of.ignore, UNTOLD, of.encode(np.where(mask == of.ignore, of.values[0], mask)))
+        told = np.where(mask == of.unseen, UNTOLD, of.encode(np.where(mask == of.unseen, of.values[0], mask)))
         hues = colours.of_classes(of.values)
         return [
             Panel("true", colours.laid_over(pixels, truth, hues)),
