@@ -195,7 +195,12 @@ def test_masks_are_read_and_add_up(tmp_path: Path, capsys: Output) -> None:
     Image.fromarray(odd.astype(np.uint16) + 999).save(tmp_path / "m" / "5_mask.png")
     (tmp_path / "m" / "6_mask.png").unlink()
     assert main(["check", str(table), "--out", str(tmp_path / "found")]) == 3
-    assert "24 masks: 22 usable, 2 not." in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "24 masks: 21 usable, 3 not." in shown
+    assert "24 images: 21 usable, 3 not." in shown
+    listed = (tmp_path / "found" / "bad_files.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in listed[1:]] == ["1.png", "2.png", "6.png"]
+    assert '2.png,"its target: 40 x 36 pixels, the image 48 x 36"' in listed
     answer = told([str(table)], capsys, 3)
     found = kinds(answer)
     assert found == {

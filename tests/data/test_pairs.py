@@ -16,7 +16,7 @@ from vitrail.data.inference import infer_task
 from vitrail.data.map_audit import scan_maps
 from vitrail.data.pairs import PairSource
 from vitrail.data.sources import FolderSource, open_source
-from vitrail.data.target_audit import without
+from vitrail.data.target_audit import target_faults, without
 from vitrail.errors import DataError, UsageError
 
 
@@ -83,7 +83,7 @@ def test_an_image_without_a_mask_is_a_sample_that_cannot_be_used(tmp_path: Path)
     assert "1 of 3 images have no file of their name in masks/" in source.notes[1]
     audit, maps = scan(source, data_config(tmp_path)), scan_maps(source, data_config(tmp_path))
     assert maps is not None
-    left = without(audit, source, {i: maps.facts[i].reason for i in maps.unreadable})
+    left = without(audit, source, target_faults(audit, maps))
     assert left.bad == (Failure("images/b.png", "its target: no such file"),)
     assert left.usable == (0, 2)
     assert left.found == len(left.usable) + len(left.bad)

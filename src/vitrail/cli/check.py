@@ -102,7 +102,7 @@ def _write(out: Path, looked: Looked, findings: list[Finding], told: Mapping[str
         out.mkdir(parents=True, exist_ok=True)
         write_check(page, survey, findings, told, divided)
         durable.write_file(data, to_json(told) + "\n")
-        write_bad_files(bad, survey.audit)
+        write_bad_files(bad, survey.trained)
     except OSError as error:
         raise durable.storage_error(error, f"cannot write to {out}") from None
     return [page, data, bad]
@@ -130,7 +130,7 @@ def look(config: DataConfig, task: str | None = None) -> Looked:
     from vitrail.data.map_audit import scan_maps
     from vitrail.data.sources import open_source
     from vitrail.data.split import make_split
-    from vitrail.data.target_audit import without
+    from vitrail.data.target_audit import target_faults, without
 
     problems: list[str] = []
     source: Source
@@ -149,7 +149,7 @@ def look(config: DataConfig, task: str | None = None) -> Looked:
     counter = Counter("read masks,")
     maps = None if loose else scan_maps(source, config, progress=counter)
     counter.close()
-    trained = audit if maps is None else without(audit, source, {i: maps.facts[i].reason for i in maps.unreadable})
+    trained = audit if maps is None else without(audit, source, target_faults(audit, maps))
     split, settled = None, task or "classify"
     try:
         refuse_if_too_bad(trained, config.max_bad_fraction)
@@ -192,7 +192,7 @@ def _line(finding: Finding) -> str:
 
 def _show(looked: Looked, findings: Sequence[Finding]) -> None:
     """The findings as text: every file that cannot be used, then what to fix first, then the counts."""
-    survey, audit = looked.survey, looked.survey.audit
+    survey, audit = looked.survey, looked.survey.trained
     _list("Cannot be used", audit.bad, len(audit.bad))
     _list("Usable, but odd", audit.odd, SHOWN)
     _list("Ignored", audit.ignored, SHOWN)
@@ -208,7 +208,7 @@ def _show(looked: Looked, findings: Sequence[Finding]) -> None:
     ignored = f"; {count(len(audit.ignored), 'other file')} ignored" if audit.ignored else ""
     print(f"{count(audit.found, 'image')}{classes}: {len(audit.usable):,} usable, {len(audit.bad):,} not{ignored}.")
     if survey.maps is not None:
-        bad = len(survey.maps.unreadable)
+        bad = survey.bad_masks
         print(f"{count(len(survey.maps.facts), 'mask')}: {len(survey.maps.facts) - bad:,} usable, {bad:,} not.")
     if looked.split is not None:
         sizes = {name: len(getattr(looked.split, name)) for name in ("train", "val", "test")}

@@ -9,7 +9,7 @@ import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from vitrail import durable
 from vitrail.contracts import Failure, FileSource, Source
 from vitrail.data.appearance import Looks, look
 from vitrail.data.facts import Facts, digest, remarks
+from vitrail.data.map_audit import MapAudit
 from vitrail.data.scan_files import Progress, scan_files
 from vitrail.data.scan_worker import Limits
 from vitrail.errors import BadImage, DataError
@@ -33,7 +34,9 @@ class Audit:
     usable: indices in the source, rising.  bad: samples that cannot be used.  odd: usable but noteworthy.
     ignored: what lies beside the samples and is none.  sizes: (width, height) in pixels of each usable sample, formats:
     its file format ("" without a file).  content: a hash per source index, equal for equal bytes; "" for bad samples.
-    looks: how each usable sample looks, None where that was not learnt.
+    looks: how each usable sample looks, None where that was not learnt.  maps: what was found of targets that are masks
+    or maps, None where there are none or they were not read.  lost: of the bad, those whose image is good, by source
+    index: why they cannot be used all the same.
     """
 
     found: int
@@ -45,6 +48,8 @@ class Audit:
     formats: tuple[str, ...]
     content: tuple[str, ...]
     looks: Looks | None = None
+    maps: MapAudit | None = None
+    lost: Mapping[int, str] = field(default_factory=dict)
 
     @cached_property
     def remarks(self) -> Mapping[str, str]:

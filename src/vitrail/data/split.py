@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,12 @@ class Split:
     test: Indices
     how: str
     fingerprint: str
+
+    def without(self, lost: Iterable[int]) -> Split:
+        """The split with these source indices in none; it is still known by the fingerprint of all."""
+        gone = np.array(sorted(lost), dtype=np.int64)
+        parts = {name: getattr(self, name) for name in SPLITS}
+        return replace(self, **{name: part[~np.isin(part, gone)] for name, part in parts.items()})
 
 
 def make_split(
@@ -107,7 +113,7 @@ def split_record(split: Split, source: Source, task: str = "classify") -> dict[s
         record["counts"] = {name: {label: counts[name][label] for label in names} for name in SPLITS}
     if task == "multilabel":
         having = {name: Counter(each for i in indices[name] for each in set(items[int(i)].target)) for name in SPLITS}
-        record["labels"] = sorted(map(str, having["train"]))
+        record["labels"] = sorted({*map(str, having["train"]), *source.target_names})
         record["label_counts"] = {name: {label: having[name][label] for label in record["labels"]} for name in SPLITS}
     return record
 

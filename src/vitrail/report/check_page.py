@@ -72,8 +72,8 @@ def write_check(
         inventory=taken,
         normalisation=inventory.normalisation(record.get("statistics", {})),
         version=version("vitrail"),
-        found=survey.audit.found,
-        usable=len(survey.audit.usable),
+        found=survey.trained.found,
+        usable=len(survey.trained.usable),
     )
     return page.write(path, html)
 

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import os
 import statistics
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from vitrail.assemble import build_model
-from vitrail.contracts import Source, Task, Variant
+from vitrail.contracts import Failure, Source, Task, Variant
 from vitrail.data.audit import Audit, scan
 from vitrail.data.batched.fit import refuse_if_unfit
 from vitrail.data.inference import infer_task
 from vitrail.data.map_audit import scan_maps
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.split import Split, make_split
-from vitrail.data.target_audit import without
+from vitrail.data.target_audit import strangers, target_faults, without
 from vitrail.errors import DataError, UsageError, unknown
 from vitrail.models import variant
 from vitrail.run.learners import refuse_learners, settle_learners
 from vitrail.runtime.torch_engine import fast_bf16, pick_device
 from vitrail.settings import CUSTOM, NO_TASK, Config, DataConfig, PretrainConfig, Stated, TaskConfig, build
 from vitrail.tasks import create_task, list_tasks, numbered_task
+from vitrail.tasks.segment import Segment
 from vitrail.training.journal import Journal
 from vitrail.training.recipes import SMALL, Choice, Facts, Pretrained, Reason, choose, has_size
 
@@ -93,14 +95,18 @@ def read_audit(source: Source, config: DataConfig, journal: Journal, targets: bo
     finally:
         journal.stop()
     if maps is not None:
-        audit = without(audit, source, {index: maps.facts[index].reason for index in maps.unreadable})
+        audit = without(replace(audit, maps=maps), source, target_faults(audit, maps))
     bad = f"; {len(audit.bad)} cannot be used and are left out" if audit.bad else ", all readable"
     journal.say(f"data: {audit.found} images in {source.location}{bad}")
-    for failure in audit.bad[:5]:
-        journal.say(f"  {failure.key}: {failure.reason}")
-    if len(audit.bad) > 5:
-        journal.say(f"  ... and {len(audit.bad) - 5} more in bad_files.csv")
+    _name(audit.bad, journal)
     return audit
+
+
+def _name(bad: Sequence[Failure], journal: Journal) -> None:
+    for failure in bad[:5]:
+        journal.say(f"  {failure.key}: {failure.reason}")
+    if len(bad) > 5:
+        journal.say(f"  ... and {len(bad) - 5} more in bad_files.csv")
 
 
 def divide(source: Source, audit: Audit, config: DataConfig, journal: Journal, task: str) -> Data:
@@ -111,6 +117,26 @@ def divide(source: Source, audit: Audit, config: DataConfig, journal: Journal, t
     if not len(split.test):
         journal.warn("there is no test split: the final numbers are validation's, which also chose the best epoch")
     return Data(source, audit, split)
+
+
+def leave_out_strangers(data: Data, task: Task, journal: Journal) -> Data:
+    """The data without held-out samples whose masks have values that are no class of the task, fitted to training.
+
+    Raises DataError where no validation sample is left.
+    """
+    if data.audit.maps is None or not isinstance(task, Segment) or task.foreground:
+        return data
+    held_out = [*data.indices("val"), *data.indices("test")]
+    lost = strangers(data.audit.maps, held_out, {*task.values, task.ignore})
+    if not lost:
+        return data
+    journal.say(f"masks with values that no training mask has: {len(lost)}, left out")
+    _name([Failure(data.source.items[index].key, reason) for index, reason in sorted(lost.items())], journal)
+    split = data.split.without(lost)
+    if not len(split.val):
+        key, reason = data.source.items[min(lost)].key, lost[min(lost)]
+        raise DataError(f"every validation mask has a value that no training mask has: {key}: {reason}")
+    return Data(data.source, without(data.audit, data.source, lost), split)
 
 
 def check_early(stated: Stated, pretrained: Pretrained | None = None) -> tuple[Config, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from vitrail.artifact import find
 from vitrail.artifact import load as load_artifact
 from vitrail.assemble import VisionModel
 from vitrail.contracts import Backbone, Source
-from vitrail.data.audit import refuse_if_too_bad, write_bad_files
+from vitrail.data.audit import Audit, refuse_if_too_bad, write_bad_files
 from vitrail.data.dataset import DatasetSource
 from vitrail.data.sources import open_source
 from vitrail.data.split import split_record
@@ -34,6 +35,7 @@ from vitrail.run.prepare import (
     check_early,
     choose_settings,
     divide,
+    leave_out_strangers,
     make_task,
     read_audit,
     settle_task,
@@ -120,18 +122,16 @@ def start(
     for note in getattr(source, "notes", ()):
         journal.say(f"data: {note}")
     audit = read_audit(source, checked.data, journal)
-    try:
-        refuse_if_too_bad(audit, checked.data.max_bad_fraction)
-    except DataError as error:  # the list of bad files is what the user needs now: it gets a run folder all the same
-        run = create(name or source.name, out, command, checked)
-        write_bad_files(run.folder / "bad_files.csv", audit)
-        run.mark("failed", reason=str(error))
-        raise DataError(f"{error} Every one is named in {run.folder / 'bad_files.csv'}.") from None
+    make_folder = partial(create, name or source.name, out, command, checked)
+    _refuse_bad(audit, checked, make_folder)
     task = str(stated["task.name"])
     data = divide(source, audit, checked.data, journal, task)
     stated, of_head, pretrained = _head(stated, origin, data)
     inferred = (*inferred, *begins, *of_head)
     choice = choose_settings(stated, data, device, pretrained)
+    fitted_task = make_task(choice.config, data)
+    data = leave_out_strangers(data, fitted_task, journal)
+    _refuse_bad(data.audit, checked, make_folder)
     if deadline is not None:
         fitted = fit_epochs(deadline, choice.config, data, device, backbone, teacher, out, journal)
         choice = choose_settings({**stated, fitted.field: fitted.value}, data, device, pretrained)
@@ -140,7 +140,7 @@ def start(
     choice = replace(choice, reasons=(*inferred, *(r for r in choice.reasons if r.field not in settled)))
     show(choice, journal)
     journal.say(geometry.evaluated(choice.config))
-    model, begun = begin_model(choice.config, make_task(choice.config, data), backbone, origin)
+    model, begun = begin_model(choice.config, fitted_task, backbone, origin)
     teachers.check(choice.config, model.task, teacher)
     run = create(name or source.name, out, command, choice.config)
     journal.attach(run.folder)
@@ -155,12 +155,23 @@ def start(
         if choice.config.distill.teacher == teachers.AUTO:
             begin_teacher(run, choice.config, data, device, record, command)
         durable.write_file(run.folder / "args.yaml", to_yaml(choice.config))
-        write_bad_files(run.folder / "bad_files.csv", audit)
+        write_bad_files(run.folder / "bad_files.csv", data.audit)
         durable.write_file(run.folder / "data.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         if deadline is not None:
             run.mark("running", time=deadline.record())
         _go(run, choice.config, choice.reasons, data, model, device, journal, again=False, teacher=teacher)
     return run
+
+
+def _refuse_bad(audit: Audit, config: Config, make_folder: Callable[[], Run]) -> None:
+    """DataError where too much is bad; the list is what the user needs then: it gets a run folder all the same."""
+    try:
+        refuse_if_too_bad(audit, config.data.max_bad_fraction)
+    except DataError as error:
+        run = make_folder()
+        write_bad_files(run.folder / "bad_files.csv", audit)
+        run.mark("failed", reason=str(error))
+        raise DataError(f"{error} Every one is named in {run.folder / 'bad_files.csv'}.") from None
 
 
 def _head(
@@ -201,7 +212,9 @@ def resume(
     reasons = tuple(Reason(str(r["field"]), r["value"], str(r["why"])) for r in run.data.get("reasons", ()))
     begun_before = config.distill.teacher != teachers.AUTO or checkpoint.listed(run.folder / "checkpoints")
     origin = None if begun_before else open_weights(complete(config), backbone)
-    model, _ = begin_model(config, make_task(config, data), backbone, origin)
+    task = make_task(config, data)
+    data = leave_out_strangers(data, task, journal)
+    model, _ = begin_model(config, task, backbone, origin)
     teachers.check(config, model.task, teacher)
     with recorded(run, journal), threads(config.threads):
         run.mark("running", resumed_by=list(command))
@@ -222,6 +235,7 @@ def evaluate(
     if not data.indices(split):
         raise DataError(f"{run.folder} has no {split} split: its splits are {', '.join(_splits(data))}")
     artifact = load_artifact(find(run.folder), pick_device(device))
+    data = leave_out_strangers(data, artifact.task, Journal(quiet=True))
     engine = make_engine(artifact.model, pick_device(device), artifact.preprocessor.windows)
     result = finish.evaluate_split(engine, artifact.task, artifact.preprocessor, config, data, split)
     path = run.folder / f"predictions_{split}.csv"

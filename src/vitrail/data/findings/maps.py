@@ -38,7 +38,7 @@ def find(survey: Survey) -> Iterator[Finding]:
             "unreadable_masks",
             "error",
             f"{counted(len(unreadable), 'mask')} cannot be used",
-            "Their images have no target: they fail in training.",
+            "Their images have no target: training leaves them out, as it does unreadable images.",
             "Save them again as PNG (grey or palette), TIFF or .npy; colours and JPEG are no values.",
             of_samples(survey.source, [[i] for i in unreadable], [maps.facts[i].reason for i in unreadable]),
         )
@@ -94,7 +94,7 @@ def _sizes(survey: Survey, facts: Mapping[int, Facts]) -> Iterator[Finding]:
             "mask_size_mismatch",
             "error",
             f"{counted(len(cases), 'mask has', 'masks have')} another size than the image",
-            "A pixel of such a mask belongs to no pixel of the image: training refuses it, or learns what is shifted.",
+            "A pixel of such a mask belongs to no pixel of the image: training leaves both out.",
             "Save the mask in the size of the image, by nearest neighbour; a quarter turn comes from an EXIF "
             "orientation that was applied to the image alone.",
             of_samples(survey.source, cases, words),

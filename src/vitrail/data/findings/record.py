@@ -29,12 +29,12 @@ def record(survey: Survey, findings: Sequence[Finding]) -> dict[str, Any]:
     near_duplicates: how many sets, their files, and what near means; absent where they were not looked for.
     masks: how many were found, can be used, cannot; absent where they were not read.
     """
-    told = summary(survey.audit, survey.source, survey.splits)
+    told = summary(survey.trained, survey.source, survey.splits)
     if survey.near:
         keys = [[survey.source.items[index].key for index in group] for group in survey.alike]
         told["near_duplicates"] = {"groups": len(keys), "means": WHY, "files": keys}
     if survey.maps is not None:
-        bad = len(survey.maps.unreadable)
+        bad = survey.bad_masks
         told["masks"] = {"found": len(survey.maps.facts), "usable": len(survey.maps.facts) - bad, "bad": bad}
     told["statistics"] = statistics(survey)
     told["findings"] = [finding.record() for finding in findings]
@@ -42,8 +42,9 @@ def record(survey: Survey, findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def record_before_training(audit: Audit, source: Source, split: Split | None) -> dict[str, Any]:
-    """The same from what training has read anyway: masks are not read, near duplicates only looked for among few."""
-    survey = Survey(source, audit, split_names(source, split), near=audit.found <= NEAR_BEFORE_TRAINING)
+    """The same from what training has read anyway: near duplicates are only looked for among few."""
+    near = audit.found <= NEAR_BEFORE_TRAINING
+    survey = Survey(source, audit, split_names(source, split), audit.maps, near=near)
     return record(survey, rank(survey))
 
 
@@ -66,7 +67,7 @@ def statistics(survey: Survey) -> dict[str, Any]:
     brightness: counts in 20 equal bins of mean luma.  contrast: median standard deviation.  aspect: the least, median
     and largest ratio of width to height.
     """
-    looks, audit = survey.audit.looks, survey.audit
+    looks, audit = survey.trained.looks, survey.trained
     if looks is None or not audit.usable:
         return {}
     train = np.array([survey.splits[index] == "train" for index in audit.usable])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from vitrail.contracts import DrawnMap, MapFile, Source
 from vitrail.data.audit import Audit, duplicates
 from vitrail.data.map_audit import MapAudit
 from vitrail.data.near_duplicates import near_groups
+from vitrail.data.target_audit import target_faults, without
 
 Kind = Literal["none", "class", "labels", "numbers", "map"]
 
@@ -29,6 +30,7 @@ class Survey:
 
     splits: of each sample by source index, "" where it has none.  maps: None where targets are none or were not read.
     near: whether near duplicates are looked for.  problems: why it cannot be trained on.
+    strangers: held-out samples whose target says what training does not know: by source index, why.
     """
 
     source: Source
@@ -37,6 +39,20 @@ class Survey:
     maps: MapAudit | None = None
     near: bool = True
     problems: tuple[str, ...] = ()
+    strangers: Mapping[int, str] = field(default_factory=dict)
+
+    @cached_property
+    def trained(self) -> Audit:
+        """The audit of what can be trained on: samples whose target cannot be used are among the bad."""
+        faults = target_faults(self.audit, self.maps) if self.maps is not None else {}
+        return without(self.audit, self.source, {**faults, **self.strangers})
+
+    @cached_property
+    def bad_masks(self) -> int:
+        """Masks and maps that are there and cannot be used."""
+        if self.maps is None:
+            return 0
+        return len({*self.maps.unreadable, *(index for index in self.trained.lost if index in self.maps.facts)})
 
     @cached_property
     def targets(self) -> list[Any]:
