@@ -232,7 +232,8 @@ class Source(Protocol):
     location: str
     hints: Hints
     target_names: tuple[str, ...]
-    """What the source calls the numbers or maps of a target, or the values of its masks; () where it has no names."""
+    """What the source calls the numbers or maps of a target, the values of its masks, or its labels, were it that no
+    image has one; () where it has no names."""
 
     @property
     def items(self) -> Sequence[Item]:

@@ -276,6 +276,16 @@ def test_several_maps_have_errors_of_their_own(report_of: Report) -> None:
     assert set(section.figures(report_of("depth", maps=2), view, "test")) >= {"said_against_true_2", "histogram_1"}
 
 
+def test_it_is_said_over_how_many_pixels_ratios_are_where_some_truths_are_0(report_of: Report) -> None:
+    section, _, _, view = of("depth")
+    data, known = report_of("depth"), int(view.sums[..., 0].sum())
+    assert view.positive < known or "relative" not in " ".join(section.verdict(data, view, "test"))
+    said = section.verdict(data, replace(view, positive=known // 4), "test")[-1]
+    assert f"the {known // 4:,} of the {known:,} known test pixels (25.0%) whose truth is above 0" in said
+    whole = section.verdict(data, replace(view, positive=known), "test")
+    assert not any("above 0" in words for words in whole)
+
+
 @pytest.mark.parametrize("images", [3, 700])
 def test_a_sample_of_pixels_is_every_so_many_th_of_all(images: int) -> None:
     import torch

@@ -111,9 +111,18 @@ def test_metrics_are_the_written_formulas_in_units() -> None:
     assert values == {name: pytest.approx(value, rel=1e-4) for name, value in expected.items()}
 
 
-def test_ratios_are_left_out_where_truths_are_zero() -> None:
+def test_ratios_are_over_the_pixels_with_a_positive_truth_and_left_out_where_none_has() -> None:
+    truth = np.array([[0.0, 2.0, 4.0], [-1.0, np.nan, 8.0]])
+    task = _fit([truth])
+    raw = (np.full((1, 1, 2, 3), 4.0) - task.mean[0]) / task.std[0]
+    meter = task.meter()
+    meter.update(torch.from_numpy(raw), torch.from_numpy(truth[None, None]))
+    values = meter.compute()
+    assert values["abs_rel"] == pytest.approx((2 / 2 + 0 / 4 + 4 / 8) / 3)
+    assert [values[f"delta{k}"] for k in (1, 2, 3)] == pytest.approx([1 / 3] * 3)
+    assert values["mae"] == pytest.approx((4 + 2 + 0 + 5 + 4) / 5)
     meter = _fit([np.eye(4)]).meter()
-    meter.update(torch.zeros(1, 1, 4, 4), torch.eye(4)[None, None])
+    meter.update(torch.zeros(1, 1, 4, 4), torch.eye(4)[None, None] - 1)
     assert set(meter.compute()) == {"mae", "rmse", "r2"}
 
 

@@ -28,6 +28,18 @@ def test_labels_are_sorted_names_of_all_that_training_images_have() -> None:
     assert create_task("multilabel", ["cat; ant", "", "bee"]).state()["labels"] == list(LABELS)
 
 
+def test_a_label_that_no_training_image_has_stays_an_output_where_it_is_named() -> None:
+    balanced = TaskConfig(name="multilabel", class_weights="balanced")
+    task = create_task("multilabel", [["red"], ["blue"], []], balanced, ("red", "blue", "green"))
+    assert task.state()["labels"] == ["blue", "green", "red"]
+    loss = task.loss(torch.zeros(1, 3), task.collate([task.encode(["red"])]), train=True)
+    assert bool(loss.isfinite().all())
+    meter = task.meter()
+    meter.update(torch.tensor([[-2.0, -2.0, 2.0], [2.0, -2.0, -2.0]]), torch.tensor([[0.0, 0, 1], [1, 0, 0]]))
+    assert meter.compute() == {"map": 1.0, "f1_micro": 1.0, "f1_macro": 1.0}
+    assert task.tuned(np.zeros((2, 3)), np.array([[0.0, 0, 1], [1, 0, 0]])).state()["thresholds"][1] == 0.5
+
+
 def test_targets_are_encoded_by_name_an_empty_list_included() -> None:
     task = MultiLabel(LABELS)
     targets = [["cat", "ant"], [], "bee"]

@@ -111,11 +111,14 @@ class Depth:
 
         l1 is the mean absolute error. silog, of d = log said - log true, is the root of mean(d^2) - 0.85 mean(d)^2.
         """
+
+        from vitrail.data.transfer import beside
+
         assert mixing is None, "mixes is false"
         known = targets.isfinite()
         count = known.sum(dim=(1, 2, 3)).clamp(min=1)
         wanted = targets.nan_to_num(nan=1.0).to(outputs.device)  # 1 has a logarithm; what is unknown is masked below
-        mean, std = (outputs.new_tensor(v, dtype=wanted.dtype)[:, None, None] for v in (self.mean, self.std))
+        mean, std = (beside(v, wanted)[:, None, None] for v in (self.mean, self.std))
         if self.logarithmic:
             wanted = wanted.log()
         apart = (outputs.float() - (wanted - mean) / std) * known
@@ -153,7 +156,8 @@ class Depth:
         return self.loss(outputs, taught)
 
     def meter(self) -> Meter:
-        """mae and rmse in units, r2 over known pixels; abs_rel, delta1 to delta3 where truths are positive.
+        """mae and rmse in units, r2 over known pixels; abs_rel, delta1 to delta3 over those whose truth is positive, as
+        depth benchmarks have them (Eigen et al. 2014, arXiv 1406.2283, section 4.1); left out where none is.
 
         Several maps: r2 is the mean over them, and each has its own mae/NAME and rmse/NAME.
         """
@@ -280,8 +284,9 @@ class DepthMeter:
     """Sums over known pixels.
 
     images: of each image in turn, (M, 7): known pixels, then over them the sums of |said - true|, its square, true, its
-    square, |true - mean| and its square, where mean is the training set's.  sample: some pixels, evenly spaced over
-    everything seen, as rows (map, true, said).
+    square, |true - mean| and its square, where mean is the training set's.  ratios: pixels with a positive truth, then
+    over them the sums of |said - true| / true and of those right to the first, second and third degree.  sample: some
+    pixels, evenly spaced over everything seen, as rows (map, true, said).
     """
 
     def __init__(self, task: Depth) -> None:
@@ -329,10 +334,9 @@ class DepthMeter:
         if not self.images:
             return {}
         values: dict[str, float] = {}
-        fits, known = [], 0.0
+        fits = []
         for name, sums in zip(self.task.names, np.sum(self.images, axis=0), strict=True):
             count, absolute, squared, total, squares = sums[:5].tolist()
-            known += count
             if not count:
                 continue
             of = f"/{name}" if self.task.outputs > 1 else ""
@@ -342,10 +346,8 @@ class DepthMeter:
                 fits.append(1 - squared / spread)
         if fits:
             values["r2"] = sum(fits) / len(fits)
-        count, (positive, relative, *right) = known, self.ratios.tolist()
-        if not count:
-            return {}
-        if positive == count:
-            values["abs_rel"] = relative / count
-            values |= {f"delta{k}": hits / count for k, hits in enumerate(right, start=1)}
+        positive, relative, *right = self.ratios.tolist()
+        if positive:
+            values["abs_rel"] = relative / positive
+            values |= {f"delta{k}": hits / positive for k, hits in enumerate(right, start=1)}
         return values

@@ -209,6 +209,7 @@ def probabilities(outputs: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.
 def fit(targets: Iterable[Any], config: TaskConfig, named: Sequence[str] = ()) -> MultiLabel:
     """The task for these training targets: their labels sorted, weighted by rarity if the config balances classes.
 
+    named: labels that are outputs even where no training image has them, as of a column of 0 and 1 that is all 0.
     A balanced label's images count (images without) / (images with) times, at most 20.
     """
     loss = "bce" if config.loss == "auto" else config.loss
@@ -218,10 +219,10 @@ def fit(targets: Iterable[Any], config: TaskConfig, named: Sequence[str] = ()) -
     counts = Counter(label for labels in listed for label in labels)
     if not counts:
         raise DataError("no training image has any label: which column holds them? Say it with --target")
-    labels = sorted(counts)
+    labels = sorted({*counts, *named})
     weights = None
     if config.class_weights == "balanced":
-        ratios = [(len(listed) - counts[label]) / counts[label] for label in labels]
+        ratios = [(len(listed) - counts[label]) / max(1, counts[label]) for label in labels]
         weights = [min(MOST_POSITIVE_WEIGHT, max(1.0, ratio)) for ratio in ratios]
     return MultiLabel(labels, loss=loss, smoothing=config.label_smoothing, weights=weights)
 

@@ -12,7 +12,7 @@ import numpy as np
 from vitrail.contracts import Floats, Pixels, Prediction, Task
 from vitrail.report import charts, colours, deviation
 from vitrail.report.charts import Curve, Figures
-from vitrail.report.data import Key, Panel, ReportData, Scale
+from vitrail.report.data import Key, Panel, ReportData, Scale, percent
 from vitrail.report.deviation import Named
 from vitrail.report.section import Chosen, DenseSection, Hero, Metric
 from vitrail.report.statistics import Doubles
@@ -33,7 +33,7 @@ class DepthView:
     """What the model did on one split, in the pixels that it sees.
 
     sums (n, M, 7): of each image and map, as `deviation.SUMS` has them.  sample (k, 3): map, true and said of pixels
-    spread evenly over the split.  losses (n,).
+    spread evenly over the split.  losses (n,).  positive: known pixels whose truth is above 0.
     """
 
     metrics: Mapping[str, float]
@@ -43,6 +43,7 @@ class DepthView:
     sample: Doubles
     losses: Floats
     keys: Sequence[str]
+    positive: int
 
     @property
     def images(self) -> int:
@@ -98,10 +99,10 @@ class DepthSection(DenseSection[DepthView]):
     def view(self, task: Task, result: Evaluation) -> DepthView:
         """What the meter summed up."""
         of, meter = cast(Depth, task), cast(DepthMeter | None, result.meter)
-        sums, sample = np.zeros((len(result.keys), task.outputs, 7)), np.zeros((0, 3))
+        sums, sample, positive = np.zeros((len(result.keys), task.outputs, 7)), np.zeros((0, 3)), 0
         if meter is not None and meter.images:
-            sums, sample = np.stack(meter.images), meter.sample
-        return DepthView(result.metrics, of.names, of.units, sums, sample, result.losses, result.keys)
+            sums, sample, positive = np.stack(meter.images), meter.sample, int(meter.ratios[0])
+        return DepthView(result.metrics, of.names, of.units, sums, sample, result.losses, result.keys, positive)
 
     def about(self, data: ReportData) -> str:
         """Which maps."""
@@ -121,7 +122,15 @@ class DepthSection(DenseSection[DepthView]):
         """How far off, and beside the mean."""
         if not view.scored:
             return [f"In no {split} image is a true value known, so this page cannot say how good the model is."]
-        return deviation.verdict(view.scored, view, split, " over all known pixels")
+        said = deviation.verdict(view.scored, view, split, " over all known pixels")
+        known = int(view.sums[..., 0].sum())
+        if 0 < view.positive < known:
+            share = percent(view.positive / known)
+            said.append(
+                f"The relative error, and how much is within a factor of 1.25, are over the {view.positive:,} of the "
+                f"{known:,} known {split} pixels ({share}) whose truth is above 0: by 0 nothing can be divided."
+            )
+        return said
 
     def figures(self, data: ReportData, view: DepthView, split: str) -> Figures:
         """Three for each map."""
