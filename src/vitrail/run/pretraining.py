@@ -284,10 +284,10 @@ def _go(parts: _Parts, again: bool) -> None:
     model, held_out = loop.average.model, validation(len(parts.data.split.val))
     assert isinstance(model, Reconstructor)
     guess = evaluate(make_engine(Guessing(model), device), held_out, no_targets()).metrics["loss"]
-    _finish(replace(parts, model=model), progress, guess, held_out)
+    _finish(replace(parts, model=model), progress, guess)
 
 
-def _finish(parts: _Parts, progress: Progress, guess: float, validation: MaskedEvalLoader) -> None:
+def _finish(parts: _Parts, progress: Progress, guess: float) -> None:
     """Write the report and mark the run finished."""
     run, config, journal = parts.run, parts.config, parts.journal
     best = progress.best if progress.best is not None else float("nan")
@@ -304,7 +304,14 @@ def _finish(parts: _Parts, progress: Progress, guess: float, validation: MaskedE
         guessing=parts.model.guessing,
         hidden=f"{parts.masking.hidden} of {parts.masking.units}",
         unit=parts.masking.unit,
-        pictures=restored.pictures(parts.model, validation, preprocessor_of(config), parts.device),
+        pictures=restored.pictures(
+            parts.model,
+            parts.data.indices("val"),
+            parts.data.source,
+            preprocessor_of(config),
+            parts.masking,
+            parts.device,
+        ),
         images=record["images"],
         split=str(record["how"]),
         reasons=[(r.field, r.value, r.why) for r in parts.reasons],

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from vitrail.contracts import Source
 from vitrail.data.preprocess import Preprocessor
 from vitrail.explain.overlay import as_rgb
-from vitrail.pretraining.masks import MaskedEvalLoader
-from vitrail.pretraining.reconstruction import Reconstructor
+from vitrail.pretraining.masks import MaskedEvalLoader, Masking
+from vitrail.pretraining.reconstruction import NoTargets, Reconstructor
 from vitrail.report.data import Panel, Strip
 from vitrail.report.section import fitted
 from vitrail.run.pictures import denormalised
 
-SHOWN = 8
+SHOWN = 6
 SIDE = 192
 """Pixels of the longer side of a picture."""
 GREY = 128
@@ -22,12 +25,20 @@ GREY = 128
 
 
 def pictures(
-    model: Reconstructor, validation: MaskedEvalLoader, preprocessor: Preprocessor, device: str
-) -> list[Strip]:
-    """The first held-out images that can be read, each as it is, as the model saw it, and filled in."""
-    batch = next(iter(validation))
+    model: Reconstructor, held_out: Sequence[int], source: Source, preprocessor: Preprocessor, masking: Masking,
+    device: str,
+) -> list[Strip]:  # fmt: skip
+    """A few held-out images, evenly spaced, each as it is, as the model saw it, and filled in.
+
+    held_out: indices in the source. An image that cannot be read is left out.
+    """
+    spaced = np.unique(np.linspace(0, len(held_out) - 1, SHOWN).round().astype(int))
+    shown = [held_out[place] for place in spaced]
+    (batch,) = MaskedEvalLoader(source, shown, NoTargets(), preprocessor, len(shown), 0, masking)
     good = batch.weights > 0
-    images = batch.images[good][:SHOWN].to(device)
+    if not bool(good.any()):
+        return []
+    images = batch.images[good].to(device)
     pixels, hidden = images[:, :-1], images[:, -1:]
     was_training = model.training
     model.eval()
