@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,3 +21,8 @@ def to_device(values: np.ndarray[Any, Any] | Tensor, device: torch.device | str)
     if device.type == "cuda" and not tensor.is_cuda:
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def beside(values: Sequence[float], other: Tensor) -> Tensor:
+    """Numbers that a computation on `other` needs, on its device and of its type."""
+    return to_device(torch.tensor(values, dtype=other.dtype), other.device)

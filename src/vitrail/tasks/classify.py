@@ -104,14 +104,18 @@ class Classify:
     def _cross_entropy(self, outputs: Tensor, targets: Tensor, train: bool) -> Tensor:
         import torch.nn.functional as F
 
+        from vitrail.data.transfer import beside
+
         smoothing = self.smoothing if train else 0.0
         loss = F.cross_entropy(outputs.float(), targets, reduction="none", label_smoothing=smoothing)
         if train and self.weights is not None:
-            loss = loss * loss.new_tensor(self.weights)[targets]
+            loss = loss * beside(self.weights, loss)[targets]
         return loss
 
     def _each_by_itself(self, outputs: Tensor, targets: Tensor, mixing: Mixing | None) -> Tensor:
         import torch.nn.functional as F
+
+        from vitrail.data.transfer import beside
 
         wanted = F.one_hot(targets, self.outputs).float()
         if mixing is not None:
@@ -119,7 +123,7 @@ class Classify:
             wanted = wanted.maximum(wanted[mixing.partners] * partly)
         wanted = wanted * (1 - self.smoothing) + self.smoothing / self.outputs
         loss = F.binary_cross_entropy_with_logits(outputs.float(), wanted, reduction="none").sum(dim=1)
-        return loss if self.weights is None else loss * loss.new_tensor(self.weights)[targets]
+        return loss if self.weights is None else loss * beside(self.weights, loss)[targets]
 
     def align(self, teacher: Task) -> Callable[[Tensor], Tensor]:
         """A teacher's logits -> those of the classes here, by name; its other classes leave before any softmax."""

@@ -101,7 +101,9 @@ class Regress:
     def _distance(self, outputs: Tensor, targets: Tensor) -> Tensor:
         import torch.nn.functional as F
 
-        wanted = (targets.to(outputs) - outputs.new_tensor(self.mean)) / outputs.new_tensor(self.std)  # (B, n)
+        from vitrail.data.transfer import beside
+
+        wanted = (targets.to(outputs) - beside(self.mean, outputs)) / beside(self.std, outputs)  # (B, n)
         if self.uncertain:
             answer, log_variance = outputs.chunk(2, dim=1)
             log_variance = log_variance.clamp(*_LOG_VARIANCE)

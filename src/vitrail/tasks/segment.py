@@ -121,12 +121,14 @@ class Segment:
         """
         import torch.nn.functional as F
 
+        from vitrail.data.transfer import beside
+
         assert mixing is None, "mixes is false"
         logits, known = outputs.float(), (targets != UNTOLD).float()  # (B, Y, H, W), (B, H, W)
         names = self.loss_name.split("+") if train else ["cross_entropy"]
         total = logits.new_zeros(len(logits))
         if "cross_entropy" in names:
-            weight = logits.new_tensor(self.weights) if train and self.weights else None
+            weight = beside(self.weights, logits) if train and self.weights else None
             smoothing = self.smoothing if train else 0.0
             each = F.cross_entropy(
                 logits, targets, weight=weight, ignore_index=UNTOLD, reduction="none", label_smoothing=smoothing
