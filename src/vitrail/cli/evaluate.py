@@ -23,13 +23,17 @@ class EvaluateOptions(Options):
 def evaluate(call: Call[EvaluateOptions]) -> Outcome:
     """Score the split, show the metrics, write its predictions."""
     from vitrail.run import evaluate as score
+    from vitrail.training.journal import Journal
 
+    journal = Journal(quiet=call.options.json)
     run, split = Path(call.operands[0]), call.options.split or "test"
-    metrics, outputs = score(run, split, call.options.device or "auto", call.options.workers or 0)
+    device, workers = call.options.device or "auto", call.options.workers or 0
+    metrics, outputs = score(run, split, device, workers, journal=journal)
     print(table(["metric", split], [[name, f"{value:.4f}"] for name, value in metrics.items()], numbers=[split]))
     return Outcome(
         result={"run": run, "metrics": {split: metrics}},
         outputs=outputs,
+        warnings=journal.warnings,
         where=outputs[0] if outputs else None,
         next=[command("explain", run, "IMAGE")],
     )

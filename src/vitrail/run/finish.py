@@ -15,10 +15,12 @@ from vitrail import durable
 from vitrail.artifact import Artifact
 from vitrail.contracts import Engine, Prediction, Spread, Task
 from vitrail.cost.count import gmacs, parameters
+from vitrail.data.audit import refuse_if_too_bad, write_bad_files
 from vitrail.data.findings.record import record_before_training
 from vitrail.data.loader import EvalLoader
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.split import split_record
+from vitrail.data.target_audit import without
 from vitrail.evaluate.evaluator import Evaluation, evaluate
 from vitrail.explain.explainer import output_names
 from vitrail.explain.gallery import write_gallery
@@ -38,6 +40,8 @@ from vitrail.training.memory import peak_memory_mb
 from vitrail.training.recipes import Reason
 
 BATCH = 64
+SHOWN = 3
+"""Failed samples that a warning names."""
 
 
 def finish(
@@ -53,6 +57,12 @@ def finish(
             results[split] = evaluate_split(engine, artifact.task, artifact.preprocessor, config, data, split)
             run.metrics[split] = results[split].metrics
     write_predictions(run.folder / "predictions.csv", artifact.task, data, results)
+    failures = {**progress.failures, **late_failures(results, progress.failures, journal)}
+    used = without_failures(data, failures)
+    if failures:
+        run.mark("running", metrics=run.metrics, failures=failures)
+        write_bad_files(run.folder / "bad_files.csv", used.audit)
+        refuse_if_too_bad(used.audit, config.data.max_bad_fraction)
     overlays, unexplained = pictures.explanations(artifact, data, results, journal)
     if overlays:
         write_gallery(run.folder, overlays)
@@ -68,8 +78,8 @@ def finish(
         best_epoch=progress.best_epoch or None,
         taught=run.record.get("teacher", {}).get("told", ""),
         headline=artifact.task.headline,
-        audit=record_before_training(data.audit, data.source, data.split),
-        split=split_record(data.split, data.source, artifact.task.name),
+        audit=record_before_training(used.audit, used.source, used.split),
+        split=split_record(used.split, used.source, artifact.task.name),
         overlays=[Picture.explained(e) for e in overlays],
         unexplained=unexplained,
         cost=_cost(run, artifact, progress, device),
@@ -86,7 +96,7 @@ def finish(
         reason=progress.stopped,
         metrics=run.metrics,
         warnings=journal.warnings,
-        failures=progress.failures,
+        failures=failures,
         refused_updates=progress.refused,
         **({"time": {**limit, "took": round(_took(run), 1)}} if limit else {}),
     )
@@ -94,7 +104,8 @@ def finish(
     run.outputs = [run.folder / name for name in names if (run.folder / name).exists()]
     for split, result in results.items():
         told = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
-        journal.say(f"{split}: {told}  ({len(result.keys)} images)")
+        failed = f", {len(result.failures)} could not be used" if result.failures else ""
+        journal.say(f"{split}: {told}  ({len(result.keys)} images{failed})")
     journal.say(f"best epoch {progress.best_epoch:g}, trained in {duration(progress.seconds)}")
     if limit:
         journal.say(f"took {duration(_took(run))} in all, {duration(limit['asked'])} were asked for")
@@ -107,6 +118,28 @@ def evaluate_split(
     indices = data.indices(split)
     loader = EvalLoader(data.source, indices, task, preprocessor, BATCH, config.data.workers)
     return evaluate(engine, loader, task, answers=True, spread=_spreads(preprocessor, data))
+
+
+def late_failures(results: Mapping[str, Evaluation], known: Mapping[str, str], journal: Journal) -> dict[str, str]:
+    """The samples that no score counts since they failed after the audit: key -> reason; those not `known` are said."""
+    failures: dict[str, str] = {}
+    for split, result in results.items():
+        new = [failure for failure in result.failures if failure.key not in known]
+        failures |= {failure.key: failure.reason for failure in new}
+        if new:
+            named = "; ".join(f"{failure.key}: {failure.reason}" for failure in new[:SHOWN])
+            more = f"; and {len(new) - SHOWN} more, named among the predictions" if len(new) > SHOWN else ""
+            count = len(result.keys) + len(result.failures)
+            journal.warn(f"{len(new)} of {count} {split} images could not be used and are in no score: {named}{more}")
+    return failures
+
+
+def without_failures(data: Data, failures: Mapping[str, str]) -> Data:
+    """The data without the samples that failed after the audit, key -> reason: they are among the bad, in no split."""
+    if not failures:
+        return data
+    lost = {index: failures[item.key] for index, item in enumerate(data.source.items) if item.key in failures}
+    return Data(data.source, without(data.audit, data.source, lost), data.split.without(lost))
 
 
 def _spreads(preprocessor: Preprocessor, data: Data) -> Callable[[int], Spread]:

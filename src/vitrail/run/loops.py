@@ -65,6 +65,6 @@ def make_loop(
         make_batches=make_batches, validation=validation(len(data.split.val)),
         make_engine=lambda m: make_engine(m, device, preprocessor.windows), journal=journal, keep=keep,
         checkpoints=folder / "checkpoints",
-        allowed_failures=int(config.data.max_bad_fraction * len(data.source.items)),
+        allowed_failures=int(config.data.max_bad_fraction * len(data.source.items)) - len(data.audit.bad),
     )  # fmt: skip
     return loop, validation

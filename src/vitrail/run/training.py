@@ -223,11 +223,15 @@ def resume(
 
 
 def evaluate(
-    folder: str | Path, split: str = "test", device: str = "auto", workers: int = 0, source: Source | None = None
-) -> tuple[dict[str, float], list[Path]]:
+    folder: str | Path, split: str = "test", device: str = "auto", workers: int = 0, source: Source | None = None,
+    journal: Journal | None = None,
+) -> tuple[dict[str, float], list[Path]]:  # fmt: skip
     """Metrics of a run's best model on one of its splits, and the predictions file written.
 
-    Raises DataError when the data changed since the run, or the run has no such split.
+    journal: what is warned of, samples that could not be read or judged; by default stderr.
+
+    Raises DataError when the data changed since the run, the run has no such split, or more of the data cannot be used
+    than data.max_bad_fraction allows; the predictions file then stands all the same.
     """
     run = Run.open(folder, "train")
     config = run.config.model_copy(update={"data": run.config.data.model_copy(update={"workers": workers})})
@@ -240,6 +244,8 @@ def evaluate(
     result = finish.evaluate_split(engine, artifact.task, artifact.preprocessor, config, data, split)
     path = run.folder / f"predictions_{split}.csv"
     finish.write_predictions(path, artifact.task, data, {split: result})
+    failures = finish.late_failures({split: result}, {}, journal or Journal())
+    refuse_if_too_bad(finish.without_failures(data, failures).audit, config.data.max_bad_fraction)
     return result.metrics, [path]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitrail.contracts import Batch, Engine, Task
+from vitrail.contracts import Batch, Engine, Failure, Task
 from vitrail.data.loader import EvalLoader, TrainLoader
 from vitrail.data.mixing import MIX_GROUP, mix
 from vitrail.errors import Interrupted, TrainingError
@@ -109,6 +109,7 @@ class Loop:
         """Two validation batches before step 1: what would break after an epoch breaks now."""
         for number, batch in enumerate(self.validation):
             good = batch.weights > 0
+            self._count_failures(batch.failures, "every score")
             if bool(good.any()):
                 self.task.loss(torch.from_numpy(self.engine(batch.images[good].numpy())), batch.targets[good])
             if number == 1:
@@ -153,7 +154,7 @@ class Loop:
         mixes = self.schedule.mixes(step, config.augment.mix_off_epochs)
         self.updater.begin()
         for number, batch in enumerate(micro_batches):
-            self._count_failures(batch)
+            self._count_failures(batch.failures, "its batch")
             mixed = mix(batch, config.augment, config.data_seed, step, first_group=groups) if mixes else batch
             groups += -(-len(batch.keys) // MIX_GROUP)
             if self.batch_statistics:
@@ -217,11 +218,11 @@ class Loop:
         while self.pending:
             self._read(self.pending.popleft())
 
-    def _count_failures(self, batch: Batch) -> None:
-        for failure in batch.failures:
+    def _count_failures(self, failures: Iterable[Failure], where: str) -> None:
+        for failure in failures:
             if failure.key not in self.progress.failures:
                 self.progress.failures[failure.key] = failure.reason
-                self.journal.warn(f"left out of its batch: {failure.key}: {failure.reason}")
+                self.journal.warn(f"left out of {where}: {failure.key}: {failure.reason}")
         if len(self.progress.failures) > self.allowed_failures:
             key, reason = next(reversed(self.progress.failures.items()))
             raise TrainingError(
@@ -236,6 +237,7 @@ class Loop:
         progress, train = self.progress, self.config.train
         epoch = self.schedule.epochs_done(progress.step)
         result = self.evaluate(progress=lambda done: self._answer_signal())
+        self._count_failures(result.failures, "every score")
         progress.seconds = time.monotonic() - self._started
         loss = progress.loss_sum / progress.loss_weight if progress.loss_weight else math.nan
         row: dict[str, Any] = {"epoch": epoch, "time": round(progress.seconds, 2), "train/loss": loss}
