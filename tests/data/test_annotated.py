@@ -77,7 +77,7 @@ def test_coco_tells_which_classes_an_image_shows(coco: Path) -> None:
         ("images/a.png", ["cat", "dog"]), ("images/b.png", []), ("images/gone.png", ["cat"])
     ]  # fmt: skip
     assert infer_task(source).task == "multilabel"
-    assert "1 images show none of them; --task regress counts them, --task segment outlines them" in source.notes[-1]
+    assert "1 image shows none of them; --task regress counts them, --task segment outlines them" in source.notes[-1]
     assert isinstance(source, FileSource)
     assert source.read(1, 3).shape == (12, 10, 3)
     with pytest.raises(BadImage, match="no such file"):
@@ -88,7 +88,7 @@ def test_coco_counts_objects_but_not_crowds(coco: Path) -> None:
     source = opened(coco, "regress")
     assert [item.target for item in source.items] == [[0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
     assert source.target_names == ("cat", "dog", "emu")
-    assert "1 crowds are not counted" in source.notes[-1]
+    assert "1 crowd is not counted" in source.notes[-1]
     one = opened(coco, "regress", target="dog")
     assert [item.target for item in one.items] == [2.0, 0.0, 0.0]
     assert one.target_names == ("dog",)
@@ -102,7 +102,7 @@ def test_coco_draws_masks_when_they_are_read(coco: Path) -> None:
     expected[2:6, 2:6], expected[10:, 9] = 2, 1
     assert np.array_equal(mask, expected)
     assert not read_map(source.items[1].target).any()
-    assert "1 objects have no outline and are ground" in source.notes[-1]
+    assert "1 object has no outline and is ground" in source.notes[-1]
     assert infer_task(source).task == "segment"
 
 
@@ -267,7 +267,7 @@ def test_without_lists_every_annotated_image_is_a_sample(voc: Path) -> None:
     source = opened(voc)
     assert [item.split for item in source.items] == [None] * 3
     assert [(f.key, f.reason) for f in source.ignored] == [("JPEGImages/d.png", "no Annotations/d.xml")]
-    assert any("1 images are left out" in note for note in source.notes)
+    assert any("1 image is left out" in note for note in source.notes)
 
 
 def test_voc_masks_are_named_where_the_classes_are_vocs_own(voc: Path) -> None:

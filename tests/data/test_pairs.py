@@ -80,7 +80,7 @@ def test_an_image_without_a_mask_is_a_sample_that_cannot_be_used(tmp_path: Path)
     write_mask(tmp_path / "masks" / "zz.png")
     source = opened(tmp_path)
     assert source.ignored == (Failure("masks/zz.png", "no image of that name in images/"),)
-    assert "1 of 3 images have no file of their name in masks/" in source.notes[1]
+    assert "1 of 3 images has no file of the same name in masks/" in source.notes[1]
     audit, maps = scan(source, data_config(tmp_path)), scan_maps(source, data_config(tmp_path))
     assert maps is not None
     left = without(audit, source, target_faults(audit, maps))

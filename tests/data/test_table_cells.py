@@ -70,6 +70,35 @@ def test_columns_of_0_and_1_are_a_label_each(one: Any) -> None:
     found = read({"cat": [one, zero, zero], "dog": [one, one, zero]})
     assert (found.task, found.targets) == ("multilabel", [["cat", "dog"], ["dog"], []])
     assert found.notes == ("a label per column: cat, dog",)
+    assert found.names == ("cat", "dog")
+
+
+def test_a_column_without_a_1_stays_a_label_and_is_said() -> None:
+    found = read({"red": ["1", "0"], "blue": ["0", "1"], "green": ["0", "0"]})
+    assert found.names == ("red", "blue", "green")
+    assert found.notes[1:] == ("no row has a 1 in 'green': it stays a label, of which nothing can be learned",)
+
+
+def test_labels_with_a_slip_of_the_pen_are_numbers_and_the_slip_is_said() -> None:
+    columns = {name: [str((i + shift) % 2) for i in range(30)] for shift, name in enumerate(("red", "blue"))}
+    assert read(columns).task == "multilabel"
+    columns["blue"][4] = "2"
+    found = read(columns)
+    assert found.task == "regress"
+    assert found.notes[-1].startswith(
+        "red, blue are 0 and 1 but for 1 cell (row 6: 'blue' is '2'), so they are taken as"
+    )
+    assert read({"a": ["0", "1", "5"], "b": ["1", "0", "7"]}).notes == (), "those are numbers"
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [("size [px]", "regress"), ("age (years)", "regress"), ("size", "classify"), ("label (of the nurse)", "classify")],
+)
+def test_whole_numbers_with_a_unit_are_a_quantity_however_few_differ(name: str, task: str) -> None:
+    found = read([str(i % 3) for i in range(30)], name=name)
+    assert found.task == task
+    assert ("its name has a unit, " in found.notes[-1]) == (task == "regress")
 
 
 def test_one_column_of_0_and_1_is_one_label_where_labels_are_asked_for() -> None:
@@ -101,7 +130,10 @@ def test_an_image_without_any_label_is_one_for_multilabel_and_is_said() -> None:
         (["1.5", "1,5"], "regress", "row 3: column 't' holds '1,5', which is no number: write decimals with a point"),
         (["1.5", "1_5"], "regress", "row 3: column 't' holds '1_5', which is no number"),
         (["1.5", ""], "regress", "row 3: column 't' is empty"),
-        ([[1, 2], [3]], "regress", "row 3: column 't' has 1 numbers, the first row 2"),
+        ([[1, 2], [3]], "regress", "row 3: column 't' has 1 number where others have 2"),
+        ([[1.5], [1.5, 0], [2, 3]], None, "row 2: column 't' has 1 number where others have 2"),
+        ([[1.5, 0], [2, 3], [4]], None, "row 4: column 't' has 1 number where others have 2"),
+        ([[1.5, 0], [2, 3], []], None, r"row 4: column 't' holds \[\], which is no list of finite numbers"),
         ([[1, 2], [3, None]], "regress", "row 3: column 't' holds"),
         ([["a"], [None]], "multilabel", "row 3: column 't' holds"),
         (["a;b", "c;c"], "multilabel", "row 3: column 't' has a label twice"),

@@ -12,6 +12,7 @@ from vitrail.contracts import DrawnMap, Failure, Hints, MapFile, Pixels
 from vitrail.data import image
 from vitrail.data.items import Items, SplitName
 from vitrail.data.outlines import Drawing, Outline
+from vitrail.data.wording import counted
 from vitrail.errors import DataError, UsageError, unknown
 
 GROUND = "background"
@@ -108,7 +109,7 @@ def _chosen(classes: Sequence[str], target: str | None) -> list[str]:
 def _labels(images: Sequence[Annotated], chosen: Sequence[str], where: Path, max_pixels: int) -> Made:
     targets = [[name for name in chosen if name in each.classes] for each in images]
     none = sum(not labels for labels in targets)
-    without = f"; {none} images show none of them" if none else ""
+    without = f"; {counted(none, 'image shows', 'images show')} none of them" if none else ""
     return targets, (), f"the target is which of {_listed(chosen)} an image shows{without}"
 
 
@@ -121,7 +122,7 @@ def _counts(images: Sequence[Annotated], chosen: Sequence[str], where: Path, max
         crowds += len(single) - sum(single)
         row = [float(counts[name]) for name in chosen]
         targets.append(row if len(row) > 1 else row[0])
-    without = f"; {crowds} crowds are not counted" if crowds else ""
+    without = f"; {counted(crowds, 'crowd is', 'crowds are')} not counted" if crowds else ""
     return targets, tuple(chosen), f"the target is how many objects of {_listed(chosen)} an image shows{without}"
 
 
@@ -144,7 +145,9 @@ def _masks(images: Sequence[Annotated], chosen: Sequence[str], where: Path, max_
         boxes += sum(not (polygons or runs) for _, polygons, runs in shown)
         outlines = tuple(Outline(value[name], polygons, runs) for name, polygons, runs in shown)
         targets.append(DrawnMap(Drawing(each.size, outlines, max_pixels)))
-    without = f"; {boxes} objects have no outline and are ground" if boxes else ""
+    without = (
+        f"; {counted(boxes, 'object has no outline and is', 'objects have no outline and are')} ground" if boxes else ""
+    )
     return targets, (GROUND, *chosen), f"the target is the class of each pixel: {_listed(chosen)}{without}"
 
 

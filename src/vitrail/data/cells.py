@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,10 +14,14 @@ from typing import Any, Literal
 from vitrail.contracts import MapFile
 from vitrail.data.maps import MAP_EXTENSIONS
 from vitrail.data.tables import Table, missing
+from vitrail.data.units import split_unit
+from vitrail.data.wording import counted
 from vitrail.errors import DataError
 
 FEW = 20
 """Whole numbers of at most so many different values may be classes; more are a quantity."""
+SLIPS = 0.05
+"""Columns of which at most this share of the cells is neither 0 nor 1 look like labels with a slip of the pen."""
 SEPARATORS = (";", "|")
 CLASS_COLUMNS = ("label", "class", "category", "class_name", "label_name", "species", "class_id", "category_id")
 """Columns whose whole numbers are the numbers of classes, however many there are."""
@@ -32,7 +37,8 @@ class Meaning:
     """Targets of a table's rows, in the form of one task.
 
     task: whose form it is; "" for files, of which only what stands in them says whether they are masks or maps.
-    names: of the numbers or maps, () where a target is named by its classes.  notes: what was guessed.
+    names: of the numbers, or of labels that have a column each, () where a target is named by its classes.
+    notes: what was guessed.
     """
 
     targets: list[Any]
@@ -69,7 +75,8 @@ def _guessed(table: Table, columns: Sequence[str]) -> Meaning:
             )
         if all(kind == "flag" or _zero_or_one(table, name) for name, kind in kinds.items()):
             return _labels(table, columns)
-        return _numbers(table, columns)
+        found = _numbers(table, columns)
+        return Meaning(found.targets, found.task, found.names, (*found.notes, *_nearly_labels(table, columns)))
     (name, kind), *_ = kinds.items()
     if kind == "file":
         return _files(table, name, "")
@@ -87,10 +94,18 @@ def _guessed(table: Table, columns: Sequence[str]) -> Meaning:
 
 
 def _whole(table: Table, name: str) -> Meaning:
-    """Whole numbers may be classes or a quantity: their name and how many differ decide, which is said."""
+    """Whole numbers may be classes or a quantity: their name and how many differ decide, which is said.
+
+    What has a unit is a quantity, however few differ.
+    """
     values = {_float(cell) for cell in table.column(name)}
-    called = name.strip().casefold() in CLASS_COLUMNS
-    if called or len(values) <= FEW:
+    plain, unit = split_unit(name)
+    called = plain.casefold() in CLASS_COLUMNS
+    if unit and not called:
+        found = _numbers(table, [name])
+        note = f"whole numbers in '{name}' are taken as a quantity (its name has a unit, {unit}); --task classify takes"
+        note += " them as classes"
+    elif called or len(values) <= FEW:
         why = "by the column's name" if called else f"only {len(values)} different"
         found = _classes(table, name)
         note = f"whole numbers in '{name}' are taken as classes ({why}); --task regress takes them as a quantity"
@@ -141,20 +156,42 @@ def _labels(table: Table, columns: Sequence[str]) -> Meaning:
         targets.append(labels)
     notes = [f"labels in '{name}' are separated by '{separator}'"] if texts else []
     if empty:
-        notes.append(f"{empty} rows have no label in '{name}': images that show none of them")
+        notes.append(f"{counted(empty, 'row has', 'rows have')} no label in '{name}': images that show none of them")
     return Meaning(targets, "multilabel", (), tuple(notes))
 
 
 def _one_hot(table: Table, columns: Sequence[str]) -> Meaning:
     targets: list[list[str]] = [[] for _ in table.rows]
+    notes = [f"a label per column: {', '.join(columns)}"]
     for name in columns:
+        present = False
         for place, cell in enumerate(table.column(name)):
             value = _float(cell)
             if value not in (0, 1):
                 raise table.fault(place, f"column '{name}' holds {_shown(cell)}, but labels in columns are 0 or 1")
             if value:
                 targets[place].append(name)
-    return Meaning(targets, "multilabel", (), (f"a label per column: {', '.join(columns)}",))
+                present = True
+        if not present:
+            notes.append(f"no row has a 1 in '{name}': it stays a label, of which nothing can be learned")
+    return Meaning(targets, "multilabel", tuple(columns), tuple(notes))
+
+
+def _nearly_labels(table: Table, columns: Sequence[str]) -> list[str]:
+    """A note on columns that hold 0 and 1 but for few cells: labels with a slip of the pen, it may be."""
+    odd = [
+        (place, name, cell)
+        for name in columns
+        for place, cell in enumerate(table.column(name))
+        if _float(cell) not in (0, 1)
+    ]
+    if not 0 < len(odd) <= SLIPS * len(table.rows) * len(columns):
+        return []
+    place, name, cell = min(odd)
+    return [
+        f"{', '.join(columns)} are 0 and 1 but for {counted(len(odd), 'cell')} (row {table.rows[place]}: '{name}' is"
+        f" {_shown(cell)}), so they are taken as numbers; if they are labels, mend it: --task multilabel names each"
+    ]
 
 
 def _numbers(table: Table, columns: Sequence[str]) -> Meaning:
@@ -184,10 +221,12 @@ def _number_lists(table: Table, name: str) -> Meaning:
         values = [_float(each) for each in cell] if isinstance(cell, (list, tuple)) else []
         if not values or any(value is None or not math.isfinite(value) for value in values):
             raise table.fault(place, f"column '{name}' holds {_shown(cell)}, which is no list of finite numbers")
-        if targets and len(values) != len(targets[0]):
-            raise table.fault(place, f"column '{name}' has {len(values)} numbers, the first row {len(targets[0])}")
         targets.append([value for value in values if value is not None])
-    return Meaning(targets, "regress", tuple(f"{name}{i}" for i in range(len(targets[0]))))
+    (width, _), *_ = Counter(map(len, targets)).most_common(1)
+    for place, row in enumerate(targets):
+        if len(row) != width:
+            raise table.fault(place, f"column '{name}' has {counted(len(row), 'number')} where others have {width}")
+    return Meaning(targets, "regress", tuple(f"{name}{i}" for i in range(width)))
 
 
 def _files(table: Table, name: str, task: str) -> Meaning:
@@ -269,10 +308,12 @@ def _zero_or_one(table: Table, name: str) -> bool:
 
 
 def _lists_of_numbers(table: Table, name: str) -> bool:
-    """Lists of numbers as long as each other; lists of whole numbers of different lengths number labels."""
+    """Lists of numbers, with fractions or as long as each other; else whole numbers name labels."""
     lists = [cell for cell in table.cells(name) if isinstance(cell, (list, tuple))]
-    numeric = all(isinstance(each, (int, float, Decimal)) for cell in lists for each in cell)
-    return numeric and len({len(cell) for cell in lists}) == 1 and any(lists)
+    parts = [each for cell in lists for each in cell]
+    if not parts or not all(isinstance(each, (int, float, Decimal)) for each in parts):
+        return False
+    return any(not isinstance(each, int) for each in parts) or len({len(cell) for cell in lists}) == 1
 
 
 def _only(columns: Sequence[str], wanted: str) -> str:

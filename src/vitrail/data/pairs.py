@@ -77,7 +77,8 @@ class PairSource(ImageFiles):
         self.ignored = tuple(Failure(key, reason) for key, reason in sorted(ignored.items()))
         notes = [f"the target of each image is the file of its name in {pairing.maps}/ (--target names another folder)"]
         if unmatched:
-            notes.append(f"{unmatched} of {len(keys)} images have no file of their name in {pairing.maps}/")
+            have = "has" if unmatched == 1 else "have"
+            notes.append(f"{unmatched} of {len(keys)} images {have} no file of the same name in {pairing.maps}/")
         self.notes = tuple(notes)
         order = sorted(range(len(keys)), key=keys.__getitem__)
         given = [splits[i] for i in order] if any(splits) else None

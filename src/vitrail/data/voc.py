@@ -11,6 +11,7 @@ from vitrail.data.annotated import Annotated, AnnotatedSource
 from vitrail.data.image import IMAGE_EXTENSIONS
 from vitrail.data.items import SPLIT_WORDS, SPLITS, SplitName, is_text
 from vitrail.data.tables import read_text
+from vitrail.data.wording import counted
 from vitrail.errors import DataError
 from vitrail.settings import DataConfig
 
@@ -68,7 +69,9 @@ def open_voc(folder: Path, config: DataConfig, task: str | None = None) -> Annot
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         raise DataError(f"{root / SETS / sets} lists {absent[0]}{more}, which has no {ANNOTATIONS}/{absent[0]}.xml")
     if ignored:
-        notes.append(f"{len(ignored)} images are left out, each named with its reason in the report")
+        notes.append(
+            f"{counted(len(ignored), 'image is', 'images are')} left out, each named with its reason in the report"
+        )
     classes = sorted({name for each in images for name in each.classes})
     source = AnnotatedSource(images, root.name, root, classes, config.target, task, config.max_pixels, ignored, notes)
     if task == "segment" and masks and set(classes) <= set(VOC_CLASSES):

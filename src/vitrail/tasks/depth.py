@@ -13,10 +13,11 @@ import numpy as np
 
 from vitrail.contracts import Backbone, Floats, Meter, Mixing, Prediction, Rows, Spread, Task
 from vitrail.data.maps import read_map
+from vitrail.data.units import split_unit
 from vitrail.errors import BadImage, DataError, UsageError
 from vitrail.settings import TaskConfig
 from vitrail.tasks import chosen, counterparts
-from vitrail.tasks.regress import rescaled, same_units, short, split_unit
+from vitrail.tasks.regress import rescaled, same_units, short
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

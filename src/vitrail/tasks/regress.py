@@ -6,13 +6,13 @@ Importing this module and decoding load no torch.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vitrail.contracts import Backbone, Meter, Mixing, Prediction, Rows, Spread, Task
+from vitrail.data.units import split_unit
 from vitrail.errors import DataError, UsageError
 from vitrail.settings import TaskConfig
 from vitrail.tasks import chosen, counterparts, rows_by_name
@@ -27,7 +27,6 @@ HALF_WIDTH = 1.6448536269514722
 """Of that interval, in standard deviations of a normal distribution."""
 _LOG_VARIANCE = (-10.0, 10.0)
 """Of standardised targets; beyond it a step could make the loss overflow."""
-_UNIT = re.compile(r"^(?P<name>.*?\S)\s*[\[(](?P<unit>[^\[\]()]+)[\])]\s*$")
 
 
 class Regress:
@@ -252,12 +251,6 @@ def short(value: float) -> str:
         return f"{value:.3g}"
     rounded = float(f"{value:.3g}")
     return f"{rounded:,.{max(0, 2 - math.floor(math.log10(abs(rounded))))}f}"
-
-
-def split_unit(header: str) -> tuple[str, str]:
-    """A column's header as (name, unit): "mass [kg]" and "mass (kg)" are ("mass", "kg"); no unit is ""."""
-    found = _UNIT.match(header.strip())
-    return (found["name"], found["unit"].strip()) if found else (header.strip(), "")
 
 
 def fit(targets: Iterable[Any], config: TaskConfig, named: Sequence[str] = ()) -> Regress:

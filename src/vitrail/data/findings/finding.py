@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vitrail.contracts import Source
+from vitrail.data.wording import counted as counted
 
 Severity = Literal["error", "warning", "note"]
 """error: training is refused, or its scores would be false.  warning: it may be spoiled.  note: good to know."""
@@ -79,11 +80,6 @@ def of_samples(
     return tuple(
         Example(tuple(items[i].key for i in group), text, group) for group, text in zip(found, said, strict=True)
     )
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """1 image, 2,054 images."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
