@@ -327,6 +327,13 @@ class Batch:
 # ----------------------------------------------------------------------------------------------- tasks and predictions
 
 
+ROW = ("path", "status", "reason")
+"""Columns that every table of predictions begins with."""
+
+SPLIT_COLUMN = "split"
+"""The last column of a run's own predictions.csv."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a model says of one input, or why it could not.

@@ -15,7 +15,7 @@ from vitrail.contracts import MapFile, Prediction
 from vitrail.data.maps import read_map
 from vitrail.errors import TrainingError
 from vitrail.predict.map_files import MapWriter, quantise
-from vitrail.predict.naming import FileNames
+from vitrail.predict.naming import FileNames, file_safe
 from vitrail.tasks.depth import Depth
 from vitrail.tasks.segment import Segment
 
@@ -86,3 +86,35 @@ def test_no_two_names_are_the_same(sources: list[str]) -> None:
     names = FileNames()
     given_out = [names.of(source) for source in sources]
     assert len(set(given_out)) == len(given_out)
+
+
+@pytest.mark.parametrize(
+    "name", ["near/far", "../../up", "..", "", "nul\0and\nline", "50%", "\ud800", "深" * 90, "x" * 300]
+)
+def test_a_map_of_any_name_is_written_into_the_folder(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "maps"
+    write = MapWriter(folder, Depth([name, "other"], ["", ""], [0.0, 0.0], [1.0, 1.0]))
+    maps = np.ones((2, 3, 4), np.float32)
+    for source in ("x/photo.jpg", f"{'照片' * 60}.jpg"):
+        row = write(Prediction(source, arrays={"maps": maps}))
+        assert (folder / row.values[f"{name}_file"]).is_file()
+    assert len(list(folder.iterdir())) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["maps"]
+
+
+def test_names_that_are_safe_stay_and_others_are_escaped() -> None:
+    assert file_safe("distance to border") == "distance to border"
+    assert file_safe("Entfernung_ß") == "Entfernung_ß"
+    assert file_safe("near/far") == "near%2Ffar"
+
+
+PARTS = st.lists(st.sampled_from([*"a/%2F.\0é", "x" * 60]), max_size=6).map("".join)
+
+
+@given(st.sets(PARTS, min_size=2, max_size=2))
+def test_different_names_of_maps_stay_different_in_safe_files(names: set[str]) -> None:
+    safe = {file_safe(name) for name in names}
+    assert len(safe) == 2
+    for name in safe:
+        assert len(name.encode()) <= 100
+        assert not set(name) & set("/\0")

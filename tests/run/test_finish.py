@@ -8,8 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from vitrail.contracts import Failure, Item, Task
+from vitrail.errors import DataError
 from vitrail.evaluate.evaluator import Evaluation
 from vitrail.run.finish import columns, write_predictions
 from vitrail.settings import TaskConfig
@@ -61,3 +63,48 @@ def test_numbers_have_their_truth_even_where_the_image_failed(tmp_path: Path) ->
         "a.png,ok,,12.500000,13.000000,test",
         "b.png,failed,truncated,7.000000,,test",
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "loss", "says"),
+    [
+        (["path"], "huber", "the target 'path' would stand in predictions.csv under the name of its column 'path'"),
+        (["age", "status [x]"], "huber", "its column 'status': rename it in the data, and in --target"),
+        (["reason"], "huber", "its column 'reason'"),
+        (["split (cm)"], "huber", "its column 'split'"),
+        (["a", "a_pred"], "huber", "'a' and 'a_pred' would both make a column 'a_pred' in .*: rename 'a_pred'"),
+        (["a_std", "a"], "nll", "'a_std' and 'a' would both make a column 'a_std' in .*: rename 'a_std'"),
+        (["a", "a [kg]"], "huber", "a target stands twice among a, a: rename one"),
+        (["a_std", "a"], "huber", None),
+        (["path_pred", "Path", "status_std"], "nll", None),
+    ],
+)
+def test_numbers_whose_columns_would_be_taken_are_refused(names: list[str], loss: str, says: str | None) -> None:
+    rows = [tuple(range(len(names))), tuple(range(5, 5 + len(names)))]
+    config = TaskConfig(name="regress", loss=loss)
+    if says is not None:
+        with pytest.raises(DataError, match=says):
+            create_task("regress", rows, config, names)
+        return
+    made = ["path", "status", "reason", *columns(create_task("regress", rows, config, names))]
+    assert len(set(made)) == len(made)
+
+
+def test_maps_of_one_name_or_none_are_refused() -> None:
+    maps = [np.stack([np.eye(4), np.eye(4)])]
+    for labels, says in ((("a [m]", "a [s]"), "a map stands twice among a, a"), (("", "b"), "a map has no name")):
+        with pytest.raises(DataError, match=says):
+            create_task("depth", maps, TaskConfig(name="depth", labels=labels))
+    made = create_task("depth", maps, TaskConfig(name="depth", labels=("path", "path_mean")))
+    assert len(set(columns(made))) == len(columns(made)) == 7
+
+
+@pytest.mark.parametrize("label", ["a;b", ""])
+def test_labels_that_a_list_in_a_cell_could_not_tell_apart_are_refused(label: str) -> None:
+    says = "'a;b' has a ';', which parts one label from the next in predictions.csv: rename it" if label else "no name"
+    with pytest.raises(DataError, match=says):
+        create_task("multilabel", [[label, "c"], ["c"]])
+    with pytest.raises(DataError, match=says.replace("label", "class")):
+        create_task("segment", [np.eye(4, dtype=np.uint8)], TaskConfig(name="segment", labels=("c", label)))
+    assert create_task("classify", ["a;b", "c"]).truth("a;b") == {"target": "a;b"}  # one class a cell
+    assert create_task("multilabel", ["a; b", "c"]).truth("a; b") == {"target": "a;b"}  # one text: two labels

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from vitrail import durable
 from vitrail.contracts import Floats, Prediction, Task
-from vitrail.predict.naming import FileNames
+from vitrail.predict.naming import FileNames, file_safe
 
 HIGHEST = 65_535
 """Of 16 bits; 0 is kept for pixels of which the model saw nothing."""
@@ -52,7 +52,7 @@ class MapWriter:
         for name, units in zip(self._maps, prediction.arrays.get("maps", ()), strict=False):
             stored, scale, offset = quantise(units)
             told = {"scale": repr(scale), "offset": repr(offset)}
-            values[f"{name}_file"] = self._write(prediction, f"-{name}", stored, told)
+            values[f"{name}_file"] = self._write(prediction, f"-{file_safe(name)}", stored, told)
             values |= {f"{name}_scale": repr(scale), f"{name}_offset": repr(offset)}
         return replace(prediction, values=values, arrays={})
 

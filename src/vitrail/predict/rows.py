@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrail import durable
-from vitrail.contracts import Prediction
+from vitrail.contracts import ROW, Prediction
 from vitrail.errors import UsageError
 
 Write = Callable[[Prediction], None]
@@ -22,6 +22,7 @@ Write = Callable[[Prediction], None]
 
 def record(prediction: Prediction) -> dict[str, Any]:
     """path, status, reason and the task's values; a failed input has none of these."""
+    assert not set(prediction.values).intersection(ROW), "see tasks.refuse_taken"
     return {
         "path": prediction.source,
         "status": prediction.status,
@@ -32,13 +33,13 @@ def record(prediction: Prediction) -> dict[str, Any]:
 
 def csv_header(columns: Sequence[str]) -> str:
     """The first line of a table whose task has these columns."""
-    return _csv_line(["path", "status", "reason", *columns])
+    return _csv_line([*ROW, *columns])
 
 
 def csv_row(prediction: Prediction, columns: Sequence[str]) -> str:
     """A line of CSV; what a failed input lacks is empty."""
     values = record(prediction)
-    return _csv_line([values.get(name, "") for name in ("path", "status", "reason", *columns)])
+    return _csv_line([values.get(name, "") for name in (*ROW, *columns)])
 
 
 def json_row(prediction: Prediction) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from vitrail import durable
 from vitrail.artifact import Artifact
-from vitrail.contracts import Engine, Prediction, Spread, Task
+from vitrail.contracts import SPLIT_COLUMN, Engine, Prediction, Spread, Task
 from vitrail.cost.count import gmacs, parameters
 from vitrail.data.audit import refuse_if_too_bad, write_bad_files
 from vitrail.data.findings.record import record_before_training
@@ -162,7 +162,7 @@ def write_predictions(path: Path, task: Task, data: Data, results: Mapping[str, 
             for index in data.indices(split):
                 item = data.source.items[index]
                 answer = said.get(item.key) or Prediction(item.key, "failed", failed.get(item.key, ""))
-                write(replace(answer, values={**answer.values, **task.truth(item.target), "split": split}))
+                write(replace(answer, values={**answer.values, **task.truth(item.target), SPLIT_COLUMN: split}))
 
 
 def columns(task: Task) -> list[str]:
@@ -170,7 +170,7 @@ def columns(task: Task) -> list[str]:
     paired = [name for name in task.truths if f"{name}_pred" in task.columns]
     rest = [name for name in task.truths if name not in paired]
     first = [c for name in paired for c in (name, f"{name}_pred", f"{name}_std") if c == name or c in task.columns]
-    return [*first, *(column for column in task.columns if column not in first), *rest, "split"]
+    return [*first, *(column for column in task.columns if column not in first), *rest, SPLIT_COLUMN]
 
 
 def _write_per_class(path: Path, section: Section[Any], report: ReportData) -> None:

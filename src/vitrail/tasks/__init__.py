@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from vitrail.contracts import Rows, Task
+from vitrail.contracts import ROW, SPLIT_COLUMN, Rows, Task
 from vitrail.errors import DataError, IntegrityError, UsageError, unknown
 from vitrail.settings import TaskConfig
 
@@ -85,6 +85,56 @@ def rows_by_name(what: str, wanted: Sequence[str], known: Sequence[str]) -> Rows
             return f"it answers {known[0]!r}, not {wanted[0]!r}"
         return f"its {len(known)} {what} have {len(found) or 'none'} of the {len(wanted)} names here"
     return Rows(tuple(known.index(name) for name in wanted), (1.0,) * len(wanted), (0.0,) * len(wanted))
+
+
+def refuse_taken(names: Sequence[str], endings: Sequence[str], what: str) -> None:
+    """Raise DataError where predictions.csv would have two columns of one name, saying which name to change.
+
+    names: each makes a column with each of the endings.  what: the names are of, in the singular.
+    """
+    taken: dict[str, str] = {}
+    for name in names:
+        if not name:
+            raise DataError(f"a {what} has no name: give it one")
+        if list(names).count(name) > 1:
+            raise DataError(f"a {what} stands twice among {', '.join(names)}: rename one")
+        for ending in endings:
+            column = f"{name}{ending}"
+            if column in (*ROW, SPLIT_COLUMN):
+                raise DataError(
+                    f"the {what} '{name}' would stand in predictions.csv under the name of its column '{column}':"
+                    " rename it in the data, and in --target where that names it"
+                )
+            if column in taken:
+                raise DataError(
+                    f"the {what}s '{taken[column]}' and '{name}' would both make a column '{column}' in"
+                    f" predictions.csv: rename {_which(column, taken[column], name)}"
+                )
+            taken[column] = name
+
+
+def _which(column: str, first: str, second: str) -> str:
+    """Of two names that make one column, the one that is its name."""
+    return f"'{column}'" if column in (first, second) else f"'{second}'"
+
+
+LABEL_SEPARATOR = ";"
+"""Between labels in one cell of a table."""
+
+
+def refuse_parted(labels: Sequence[str], what: str) -> None:
+    """Raise DataError for a name that could not be told from several, or from none, in a cell that lists names.
+
+    what: the names are of, in the singular.
+    """
+    for label in labels:
+        if LABEL_SEPARATOR in label:
+            raise DataError(
+                f"the {what} {label!r} has a '{LABEL_SEPARATOR}', which parts one {what} from the next in"
+                " predictions.csv: rename it"
+            )
+        if not label.strip():
+            raise DataError(f"a {what} has no name, but {label!r}: give it one")
 
 
 def chosen(outputs: Tensor, places: Sequence[int]) -> Tensor:

@@ -16,7 +16,7 @@ from vitrail.data.maps import read_map
 from vitrail.data.units import split_unit
 from vitrail.errors import BadImage, DataError, UsageError
 from vitrail.settings import TaskConfig
-from vitrail.tasks import chosen, counterparts
+from vitrail.tasks import chosen, counterparts, refuse_taken
 from vitrail.tasks.regress import rescaled, same_units, short
 
 if TYPE_CHECKING:
@@ -245,6 +245,7 @@ def fit(targets: Iterable[Any], config: TaskConfig, named: Sequence[str] = ()) -
     if len(headers) != count:
         raise DataError(f"{count} maps per image, but {len(headers)} names: {', '.join(headers)}")
     names, units = zip(*map(split_unit, headers), strict=True)
+    refuse_taken(names, ("_mean", "_min", "_max"), "map")
     known, total, squares = sums
     mean = total / np.maximum(1, known)
     std = np.sqrt(np.maximum(0, squares / np.maximum(1, known) - mean**2))

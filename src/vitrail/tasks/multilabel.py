@@ -16,7 +16,8 @@ import numpy as np
 from vitrail.contracts import Backbone, Meter, Mixing, Prediction, Rows, Spread, Task
 from vitrail.errors import DataError, UsageError, nearest
 from vitrail.settings import TaskConfig
-from vitrail.tasks import chosen, counterparts, rows_by_name
+from vitrail.tasks import LABEL_SEPARATOR as SEPARATOR
+from vitrail.tasks import chosen, counterparts, refuse_parted, rows_by_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 LOSSES = ("bce", "asymmetric")
 GAMMA_NEGATIVE, CLIP = 4.0, 0.05
 """Of the asymmetric loss (Ridnik et al. 2021, arXiv 2009.14119, equations 4 to 7), with a positive gamma of 0."""
-SEPARATOR = ";"
-"""Between labels in one cell of a table."""
 MOST_POSITIVE_WEIGHT = 20.0
 """A label that one image in a thousand has would otherwise drown the others."""
 
@@ -98,6 +97,9 @@ class MultiLabel:
 
         A mixed image has the labels of both, each by its share. Evaluation is plain binary cross-entropy.
         """
+
+        from vitrail.data.transfer import beside
+
         wanted = targets.float()
         if mixing is not None:
             share = mixing.share.to(wanted)[:, None]
@@ -108,7 +110,7 @@ class MultiLabel:
         each = _asymmetric if self.loss_name == "asymmetric" else _cross_entropy
         losses = each(outputs.float(), wanted)  # (B, Y)
         if self.weights is not None:
-            losses = losses * (1 + wanted * (losses.new_tensor(self.weights) - 1))
+            losses = losses * (1 + wanted * (beside(self.weights, losses) - 1))
         return losses.mean(dim=1)
 
     def align(self, teacher: Task) -> Callable[[Tensor], Tensor]:
@@ -220,6 +222,7 @@ def fit(targets: Iterable[Any], config: TaskConfig, named: Sequence[str] = ()) -
     if not counts:
         raise DataError("no training image has any label: which column holds them? Say it with --target")
     labels = sorted({*counts, *named})
+    refuse_parted(labels, "label")
     weights = None
     if config.class_weights == "balanced":
         ratios = [(len(listed) - counts[label]) / max(1, counts[label]) for label in labels]

@@ -15,7 +15,7 @@ from vitrail.contracts import Backbone, Meter, Mixing, Prediction, Rows, Spread,
 from vitrail.data.units import split_unit
 from vitrail.errors import DataError, UsageError
 from vitrail.settings import TaskConfig
-from vitrail.tasks import chosen, counterparts, rows_by_name
+from vitrail.tasks import chosen, counterparts, refuse_taken, rows_by_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -269,6 +269,7 @@ def fit(targets: Iterable[Any], config: TaskConfig, named: Sequence[str] = ()) -
     if len(headers) != table.shape[1]:
         raise DataError(f"{table.shape[1]} values per image, but {len(headers)} names: {', '.join(headers)}")
     names, units = zip(*map(split_unit, headers), strict=True)
+    refuse_taken(names, ("", "_pred", "_std") if loss == "nll" else ("", "_pred"), "target")
     std = table.std(axis=0)
     for name, deviation in zip(names, std, strict=True):
         if not deviation > 0:

@@ -14,7 +14,7 @@ from vitrail.contracts import Backbone, Floats, MapFile, Meter, Mixing, Predicti
 from vitrail.data.masks import count_values, read_mask
 from vitrail.errors import BadImage, DataError, UsageError
 from vitrail.settings import TaskConfig
-from vitrail.tasks import chosen, counterparts, rows_by_name
+from vitrail.tasks import LABEL_SEPARATOR, chosen, counterparts, refuse_parted, rows_by_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -187,8 +187,8 @@ class Segment:
             shares = counts / max(1, counts.sum())
             said = [int(i) for i in np.argsort(-shares, kind="stable") if counts[i]]
             values = {
-                "classes": ";".join(self.labels[i] for i in said),
-                "shares": ";".join(f"{shares[i]:.4f}" for i in said),
+                "classes": LABEL_SEPARATOR.join(self.labels[i] for i in said),
+                "shares": LABEL_SEPARATOR.join(f"{shares[i]:.4f}" for i in said),
             }
             deep = max(*self.values, self.unseen) > 255
             stored = np.asarray((*self.values, self.unseen), np.uint16 if deep else np.uint8)[classes]  # -1 is the last
@@ -238,6 +238,7 @@ def fit_counts(counts: Mapping[int, int], config: TaskConfig, named: Sequence[st
     _check_range(counts, config.foreground)
     balanced = config.class_weights == "balanced"
     names = config.labels or tuple(named)
+    refuse_parted(names, "class")
     decoder, smoothing = config.decoder if config.decoder != "auto" else "pyramid", config.label_smoothing
     if config.foreground:
         ground, total = counts.get(0, 0), sum(counts.values())
