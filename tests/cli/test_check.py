@@ -196,11 +196,11 @@ def test_masks_are_read_and_add_up(tmp_path: Path, capsys: Output) -> None:
     (tmp_path / "m" / "6_mask.png").unlink()
     assert main(["check", str(table), "--out", str(tmp_path / "found")]) == 3
     shown = capsys.readouterr().out
-    assert "24 masks: 21 usable, 3 not." in shown
-    assert "24 images: 21 usable, 3 not." in shown
+    assert "24 masks: 20 usable, 4 not." in shown
+    assert "24 images: 20 usable, 4 not." in shown
     listed = (tmp_path / "found" / "bad_files.csv").read_text().splitlines()
-    assert [line.split(",")[0] for line in listed[1:]] == ["1.png", "2.png", "6.png"]
-    assert '2.png,"its target: 40 x 36 pixels, the image 48 x 36"' in listed
+    assert [line.split(",")[0] for line in listed[1:]] == ["1.png", "2.png", "4.png", "6.png"]
+    assert '2.png,"its target: 40 x 36 pixels, the image 48 x 36 (row 4)"' in listed
     answer = told([str(table)], capsys, 3)
     found = kinds(answer)
     assert found == {
@@ -209,7 +209,7 @@ def test_masks_are_read_and_add_up(tmp_path: Path, capsys: Output) -> None:
         "mask_size_mismatch": ["2.png"],
         "mask_values_out_of_range": ["5.png"],
         "empty_masks": ["2.png"],
-        "unexpected_mask_values": ["4.png"],
+        "mask_values_unknown_to_training": ["4.png"],
     }
     masks = answer["check"]["masks"]
     assert masks["found"] == masks["usable"] + masks["bad"] == 24

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter as Counted
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitrail.cli.console import Counter, count, table, to_json
+from vitrail.cli.console import count, table, to_json
 from vitrail.cli.layout import paragraph, terminal_width
+from vitrail.cli.look import Looked, look
 from vitrail.cli.options import Call, Operands, Options, option, spelled
 from vitrail.cli.verb import Outcome, Verb, command
-from vitrail.errors import DataError
+from vitrail.errors import DataError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from vitrail.contracts import Failure, Source
+    from vitrail.contracts import Failure
     from vitrail.data.findings.finding import Finding
     from vitrail.data.findings.survey import Groups, Survey
-    from vitrail.data.split import Split
-    from vitrail.settings import DataConfig
+    from vitrail.settings import Stated
 
 SHOWN = 30
 """Lines shown of files with one and the same remark; files that cannot be used are always all shown."""
@@ -40,18 +41,22 @@ class CheckOptions(Options):
     out: Path | None = option("also write check.html, check.json and bad_files.csv there", "FOLDER")
 
 
-@dataclass(frozen=True)
-class Looked:
-    """What was looked at: the source with all that is known of it, how it would be divided, and for which task."""
-
-    survey: Survey
-    split: Split | None
-    task: str
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Why it cannot be trained on."""
-        return self.survey.problems
+OPTIONS = {
+    "split_file": "data.split_file",
+    "target": "data.target",
+    "group": "data.group",
+    "task": "task.name",
+    "max_pixels": "data.max_pixels",
+}
+"""Option -> the field that it states."""
+READ_BY = (
+    "source", "target", "images", "weight", "stratify", "group", "split_file", "val_fraction", "test_fraction",
+    "max_bad_fraction", "max_pixels", "channels", "shapes.length", "shapes.size", "shapes.seed",
+)  # fmt: skip
+"""Fields of the data that say what is read and how it is divided; the others are about training's speed."""
+MEANT_BY = ("name", "labels", "foreground", "ignore", "scale", "missing")
+"""Fields of the task that say what targets mean."""
+TAKEN = frozenset((*(f"data.{name}" for name in READ_BY), *(f"task.{name}" for name in MEANT_BY)))
 
 
 def check(call: Call[CheckOptions]) -> Outcome:
@@ -59,9 +64,10 @@ def check(call: Call[CheckOptions]) -> Outcome:
     from vitrail.data.findings.ranking import rank
     from vitrail.data.findings.record import record
 
-    looked = look(data_config(call), call.options.task)
+    looked = look(statements(call))
     findings = rank(looked.survey)
-    told = {"trainable": not looked.problems, "problems": looked.problems, **record(looked.survey, findings)}
+    told = {"trainable": not looked.problems, "problems": looked.problems, **_read_as(looked)}
+    told |= record(looked.survey, findings)
     outputs = _write(call.options.out, looked, findings, told) if call.options.out else []
     if not call.options.json:
         _show(looked, findings)
@@ -75,12 +81,34 @@ def check(call: Call[CheckOptions]) -> Outcome:
     )
 
 
+def _read_as(looked: Looked) -> dict[str, Any]:
+    """What the targets are taken for and why, the settings that go with it, and what else was guessed."""
+    found = looked.inference
+    notes: dict[str, Any] = {"notes": looked.notes}
+    if found is None:
+        return notes
+    settings = {path: {"value": value, "why": why} for path, (value, why) in found.also.items()}
+    return {"task": {"name": found.task, "why": found.why, "settings": settings}, **notes}
+
+
+def _lines(looked: Looked) -> list[str]:
+    """The same for people."""
+    return [*looked.notes, *(looked.inference.lines() if looked.inference is not None else ())]
+
+
 def _next(call: Call[CheckOptions], looked: Looked) -> list[str]:
+    """The training of what was checked, with all that was stated."""
     if looked.problems:
         return []
-    stated = [(name, getattr(call.options, name)) for name in ("split_file", "target", "group", "task", "max_pixels")]
+    stated = [(name, getattr(call.options, name)) for name in OPTIONS]
     words = [word for name, value in stated if value is not None for word in (_option_of_train(name), str(value))]
-    return [command("train", call.operands[0], *words)]
+    fields = [f"{path}={value if isinstance(value, str) else _written(value)}" for path, value in call.stated.items()]
+    return [command("train", call.operands[0], *words, *fields)]
+
+
+def _written(value: Any) -> str:
+    """A value that was read as YAML, as YAML in one line."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _option_of_train(name: str) -> str:
@@ -100,7 +128,7 @@ def _write(out: Path, looked: Looked, findings: list[Finding], told: Mapping[str
     page, data, bad = out / "check.html", out / "check.json", out / "bad_files.csv"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_check(page, survey, findings, told, divided)
+        write_check(page, survey, findings, told, divided, _lines(looked))
         durable.write_file(data, to_json(told) + "\n")
         write_bad_files(bad, survey.trained)
     except OSError as error:
@@ -108,76 +136,31 @@ def _write(out: Path, looked: Looked, findings: list[Finding], told: Mapping[str
     return [page, data, bad]
 
 
-def data_config(call: Call[CheckOptions]) -> DataConfig:
-    """The config of the data; UsageError for a value that its field refuses."""
+def statements(call: Call[CheckOptions]) -> Stated:
+    """The fields that a command line states; UsageError for one that has no use here, and a value that is refused."""
     from vitrail.settings import build
+    from vitrail.tasks import list_tasks
 
-    names = ("split_file", "target", "group", "max_pixels")
-    stated = {f"data.{name}": getattr(call.options, name) for name in names}
-    given = {path: value for path, value in stated.items() if value is not None}
-    return build({"data.source": call.operands[0], **given}).data
-
-
-def look(config: DataConfig, task: str | None = None) -> Looked:
-    """Open, scan and split. What keeps the data from being trained on is kept, so that all else is still looked at.
-
-    Raises UsageError and DataError where there is nothing to look at.
-    """
-    from vitrail.data.audit import refuse_if_too_bad, scan
-    from vitrail.data.findings.record import split_names
-    from vitrail.data.findings.survey import Survey
-    from vitrail.data.inference import infer_task
-    from vitrail.data.map_audit import scan_maps
-    from vitrail.data.sources import open_source
-    from vitrail.data.split import make_split
-    from vitrail.data.target_audit import target_faults, without
-
-    problems: list[str] = []
-    source: Source
-    loose = False
-    try:
-        source = open_source(config, task)
-    except DataError as error:
-        found = _loose(config)
-        if found is None:
-            raise
-        source, loose = found, True
-        problems.append(str(error))
-    counter = Counter("checked")
-    audit = scan(source, config, progress=counter)
-    counter.close()
-    counter = Counter("read masks,")
-    maps = None if loose else scan_maps(source, config, progress=counter)
-    counter.close()
-    trained = audit if maps is None else without(audit, source, target_faults(audit, maps))
-    split, settled = None, task or "classify"
-    try:
-        refuse_if_too_bad(trained, config.max_bad_fraction)
-    except DataError as error:
-        problems.append(str(error))
-    if trained.usable and not loose:
-        try:
-            settled = infer_task(source, task).task
-            split = make_split(source, trained.usable, trained.content, config, settled)
-        except DataError as error:
-            problems.append(str(error))
-    survey = Survey(source, audit, split_names(source, split), maps, problems=tuple(problems))
-    return Looked(survey, split, settled)
-
-
-def _loose(config: DataConfig) -> Source | None:
-    """What can be looked at where nothing can be trained on: images of any folder, rows of a table as they stand."""
-    from vitrail.cli.loose_table import LooseTable
-    from vitrail.run.loose import LooseFiles
-
-    place = Path(config.source).expanduser()
-    if place.is_dir():
-        files = LooseFiles(place, config.max_pixels)
-        return files if files.items else None
-    try:
-        return LooseTable(place, config)
-    except DataError:
-        return None
+    stated: Stated = {"data.source": call.operands[0]}
+    for name, path in OPTIONS.items():
+        value = getattr(call.options, name)
+        if value is not None:
+            stated[path] = value
+            if path in call.stated:
+                raise UsageError(f"{spelled(name)} and {path} are the same field: state one")
+    for path, value in call.stated.items():
+        if path not in TAKEN:
+            raise UsageError(
+                f"{path}: check trains nothing and has no use for it; of the settings it takes those of data and task "
+                "that say what is read"
+            )
+        if path in stated:
+            raise UsageError(f"DATA and {path} are the same field: state one")
+        stated[path] = value
+    config = build(stated)
+    if config.task.name not in list_tasks():
+        raise unknown("task", config.task.name, list_tasks())
+    return stated
 
 
 def _line(finding: Finding) -> str:
@@ -210,6 +193,8 @@ def _show(looked: Looked, findings: Sequence[Finding]) -> None:
     if survey.maps is not None:
         bad = survey.bad_masks
         print(f"{count(len(survey.maps.facts), 'mask')}: {len(survey.maps.facts) - bad:,} usable, {bad:,} not.")
+    for line in _lines(looked):
+        print(f"Read as: {line}")
     if looked.split is not None:
         sizes = {name: len(getattr(looked.split, name)) for name in ("train", "val", "test")}
         print(f"Split: {', '.join(f'{n:,} {name}' for name, n in sizes.items())}; {looked.split.how}.")
@@ -294,5 +279,14 @@ CHECK = Verb(
         "datasets, or hf:NAME; or 'digits' or 'shapes'"
     },
     function=check,
-    examples=["vitrail check PHOTOS", "vitrail check PHOTOS --out found", "vitrail check table.csv --json"],
+    config=True,
+    more="Settings of train that say what is read are taken by their dotted paths: "
+    + ", ".join(sorted(TAKEN - {"data.source", *OPTIONS.values()}))
+    + ".",
+    examples=[
+        "vitrail check PHOTOS",
+        "vitrail check PHOTOS --out found",
+        "vitrail check table.csv --json",
+        "vitrail check cells.csv --target count data.images=images/{name}.png data.weight=certainty",
+    ],
 )

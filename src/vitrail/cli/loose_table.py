@@ -32,6 +32,8 @@ class LooseTable:
             raise DataError(f"{path}: its images are no files")
         self.name = path.stem
         self.location = str(path.absolute())
+        self.rows = table.rows
+        """The number of each sample's row, as the table counts them."""
         self._folder = path.absolute().parent
         self._max_pixels = config.max_pixels
         cells = [_plain(cell) for cell in table.cells(_target(table, column, config))]

@@ -20,6 +20,7 @@ from vitrail import durable
 from vitrail.contracts import Failure, FileSource, Source
 from vitrail.data.appearance import Looks, look
 from vitrail.data.facts import Facts, digest, remarks
+from vitrail.data.items import at_row
 from vitrail.data.map_audit import MapAudit
 from vitrail.data.scan_files import Progress, scan_files
 from vitrail.data.scan_worker import Limits
@@ -73,7 +74,7 @@ def scan(source: Source, config: DataConfig, progress: Progress | None = None, w
     with contextlib.closing(look_at(source, config, report, workers)) as answers:
         for index, fact in answers:
             if fact.reason:
-                reasons[index] = fact.reason
+                reasons[index] = fact.reason + at_row(source, index)
                 continue
             content[index], formats[index], sizes[index] = fact.content, fact.format, (fact.width, fact.height)
             if fact.odd:

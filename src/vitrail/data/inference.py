@@ -12,7 +12,8 @@ import numpy as np
 from vitrail.contracts import DrawnMap, MapFile, Source
 from vitrail.data.maps import read_map
 from vitrail.data.pairs import MAP_FOLDERS
-from vitrail.errors import BadImage, DataError
+from vitrail.errors import BadImage, DataError, UsageError
+from vitrail.settings import TaskConfig
 
 READ = 12
 """Masks that are looked at, evenly spaced: one tells most, a few tell a mask from a map."""
@@ -30,6 +31,33 @@ class Inference:
     task: str
     why: str
     also: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """The task and each setting with its reason, for people."""
+        return [
+            f"task {self.task}: {self.why}",
+            *(f"{path}={value}: {why}" for path, (value, why) in self.also.items()),
+        ]
+
+
+ONLY_FOR = {
+    "class_weights": ("classify", "multilabel", "segment"),
+    "labels": ("segment", "depth"),
+    "decoder": ("segment", "depth"),
+    "foreground": ("segment",),
+    "ignore": ("segment",),
+    "scale": ("depth",),
+    "missing": ("depth",),
+}
+"""Fields of the task -> the tasks that have a use for them."""
+
+
+def refuse_unused(task: TaskConfig) -> None:
+    """UsageError for a field of the task that is stated and has no use in it."""
+    defaults = TaskConfig()
+    for name, tasks in ONLY_FOR.items():
+        if task.name not in tasks and getattr(task, name) != getattr(defaults, name):
+            raise UsageError(f"task.{name} is for {' and '.join(tasks)}: {task.name} has no use for it")
 
 
 def infer_task(source: Source, task: str | None = None) -> Inference:

@@ -86,6 +86,12 @@ def check_held_out(train: Iterable[str], held_out: Iterable[str], where: str, wh
     raise DataError(f"{where} has {what} '{first}'{more}, which train lacks{hint} {plural} are matched by name.")
 
 
+def at_row(source: object, index: int) -> str:
+    """Where sample `index` is named, " (row 7)" as its table counts rows; "" where it is named in no table."""
+    rows: Sequence[int] | None = getattr(source, "rows", None)
+    return "" if rows is None else f" (row {rows[index]})"
+
+
 def is_text(name: str) -> bool:
     """Whether a name can be written as UTF-8; file names of other encodings, read by Python, cannot."""
     try:

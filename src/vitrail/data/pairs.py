@@ -111,6 +111,19 @@ def find_pairs(root: Path, target: str | None = None, task: str | None = None) -
     return Pairing(tuple(parts), maps)
 
 
+def target_folders(root: Path) -> list[Path]:
+    """Folders called as those of masks and maps are, beside one of images, at the root or in a split."""
+    places = [root, *(root / name for name in _folders(root) if name.casefold() in SPLIT_WORDS)]
+    return [
+        place / name
+        for place in places
+        for inside in [_folders(place)]
+        if any(name.casefold() in IMAGE_FOLDERS for name in inside)
+        for name in inside
+        if name.casefold() in (*MASK_FOLDERS, *MAP_FOLDERS)
+    ]
+
+
 def _beside_each_other(root: Path, images: str, target: str | None, task: str | None) -> Pairing | None:
     maps = _map_folder(root, images, target, task)
     if maps is None:

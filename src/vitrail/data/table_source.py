@@ -6,13 +6,15 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from vitrail.contracts import Failure, Hints, MapFile, Pixels
 from vitrail.data import image, remote
 from vitrail.data.cells import Meaning, read_targets
 from vitrail.data.items import SPLIT_WORDS, SPLITS, Items, SplitName
 from vitrail.data.references import References, cell_bytes, filled, find_image_column, find_references
 from vitrail.data.tables import Table
-from vitrail.errors import DataError
+from vitrail.errors import DataError, UsageError
 from vitrail.settings import DataConfig
 
 __all__ = ["TableFiles", "TableSource", "find_image_column", "open_table", "read_splits"]
@@ -51,6 +53,8 @@ class TableSource:
         self.name = table.path.stem
         self.location = str(table.path.absolute())
         self.target_names, self.strata, self.notes = target_names, strata, notes
+        self.rows = np.asarray(table.rows)
+        """The number of each sample's row, as the table counts them."""
         self._folder = table.path.absolute().parent
         self._cells, self._items, self._max_pixels = references.cells, items, max_pixels
 
@@ -88,11 +92,12 @@ def open_table(table: Table, config: DataConfig, task: str | None = None) -> Tab
     values stay in one split, by default the one called `group`; weight: a column of numbers that are 0 or more.
 
     Raises DataError, with the row, for an unknown column, an empty cell, a cell that is not what the task wants, an
-    image named twice, a split that is none.
+    image named twice, a split that is none; UsageError for a target that is the image or the weight.
     """
     column, references = find_references(table, config.images)
     notes = list(references.notes)
     named = _named(table, config.target)
+    _refuse_double(named, column, config.weight)
     split = next((name for name in table.find("split") if name not in named), None)
     group = config.group or next((name for name in table.find("group") if name not in named), None)
     if config.target and "{" in config.target and config.target not in table.columns:
@@ -155,6 +160,19 @@ def _named(table: Table, target: str | None) -> list[str]:
         if names.count(name) > 1:
             raise DataError(f"--target names '{name}' twice")
     return names
+
+
+def _refuse_double(named: Sequence[str], image_column: str | None, weight: str | None) -> None:
+    """UsageError for a target that is something else already."""
+    if image_column in named:
+        raise UsageError(
+            f"--target {image_column}: that column says where the images are; name another, or say where they are with"
+            " data.images"
+        )
+    if weight in named:
+        raise UsageError(
+            f"--target {weight} and data.weight={weight} are the same column: what is learned is no weight"
+        )
 
 
 def _find_target(table: Table, taken: set[str | None], task: str | None, notes: list[str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from vitrail.contracts import Failure, Source
 from vitrail.data.audit import Audit
+from vitrail.data.items import at_row
 from vitrail.data.map_audit import MapAudit
 
 
@@ -53,7 +54,7 @@ def strangers(maps: MapAudit, indices: Iterable[int], known: Collection[int]) ->
 def without(audit: Audit, source: Source, reasons: Mapping[int, str]) -> Audit:
     """The audit with these samples among the bad. reasons: by source index, why a sample cannot be used."""
     usable = set(audit.usable)
-    lost = {index: reason for index, reason in reasons.items() if index in usable}
+    lost = {index: reason + at_row(source, index) for index, reason in reasons.items() if index in usable}
     if not lost:
         return audit
     items = source.items

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -57,9 +57,13 @@ class Card:
 
 
 def write_check(
-    path: Path, survey: Survey, findings: list[Finding], record: Mapping[str, Any], split: Mapping[str, Any]
-) -> Path:
-    """Write the page. record, split: of `findings.record` and `data.split`. TrainingError where the disk refuses."""
+    path: Path, survey: Survey, findings: list[Finding], record: Mapping[str, Any], split: Mapping[str, Any],
+    read_as: Sequence[str] = (),
+) -> Path:  # fmt: skip
+    """Write the page. record, split: of `findings.record` and `data.split`.  read_as: what was guessed, and the task.
+
+    Raises TrainingError where the disk refuses.
+    """
     environment = page.environment("vitrail.report")
     environment.filters["thousands"] = "{:,}".format
     taken = inventory.take({**record, "findings": ()}, split)
@@ -67,6 +71,7 @@ def write_check(
         name=survey.source.name,
         location=survey.source.location,
         problems=survey.problems,
+        read_as=read_as,
         cards=[_card(survey, finding) for finding in findings],
         totals={severity: sum(f.severity == severity for f in findings) for severity in ("error", "warning", "note")},
         inventory=taken,

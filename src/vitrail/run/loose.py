@@ -6,11 +6,15 @@ from pathlib import Path
 
 from vitrail.contracts import Failure, Hints, Item, Pixels
 from vitrail.data import image
+from vitrail.data.pairs import target_folders
 from vitrail.predict.sources import expand
 
 
 class LooseFiles:
-    """Every image file below `root`, at any depth, keyed by its path from there; keeps `contracts.FileSource`."""
+    """Every image file below `root`, at any depth, keyed by its path from there; keeps `contracts.FileSource`.
+
+    What stands in a folder of masks or maps beside one of images is no image, and is named in `ignored`.
+    """
 
     hints = Hints()
     target_names: tuple[str, ...] = ()
@@ -21,9 +25,11 @@ class LooseFiles:
         self._root = root
         self._max_pixels = max_pixels
         found = list(expand([str(root)]))
-        self.ignored = tuple(entry for entry in found if isinstance(entry, Failure))
-        paths = (Path(entry) for entry in found if isinstance(entry, str))
-        self.items = [Item(path.relative_to(root).as_posix(), None) for path in paths]
+        aside = tuple(f"{folder.relative_to(root).as_posix()}/" for folder in target_folders(root))
+        keys = [Path(entry).relative_to(root).as_posix() for entry in found if isinstance(entry, str)]
+        targets = [Failure(key, "a target, by the name of its folder") for key in keys if key.startswith(aside)]
+        self.ignored = (*(entry for entry in found if isinstance(entry, Failure)), *targets)
+        self.items = [Item(key, None) for key in keys if not key.startswith(aside)]
 
     def path(self, index: int) -> Path:
         """The file of sample `index`."""

@@ -14,7 +14,7 @@ from vitrail.assemble import build_model
 from vitrail.contracts import Failure, Source, Task, Variant
 from vitrail.data.audit import Audit, scan
 from vitrail.data.batched.fit import refuse_if_unfit
-from vitrail.data.inference import infer_task
+from vitrail.data.inference import infer_task, refuse_unused
 from vitrail.data.map_audit import scan_maps
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.split import Split, make_split
@@ -23,7 +23,7 @@ from vitrail.errors import DataError, UsageError, unknown
 from vitrail.models import variant
 from vitrail.run.learners import refuse_learners, settle_learners
 from vitrail.runtime.torch_engine import fast_bf16, pick_device
-from vitrail.settings import CUSTOM, NO_TASK, Config, DataConfig, PretrainConfig, Stated, TaskConfig, build
+from vitrail.settings import CUSTOM, NO_TASK, Config, DataConfig, PretrainConfig, Stated, build
 from vitrail.tasks import create_task, list_tasks, numbered_task
 from vitrail.tasks.segment import Segment
 from vitrail.training.journal import Journal
@@ -60,27 +60,8 @@ def settle_task(stated: Stated, source: Source, journal: Journal) -> tuple[State
             settled[path] = value
             reasons.append(Reason(path, value, why))
             journal.say(f"{path} = {value}: {why}")
-    _refuse_unused(settled)
+    refuse_unused(build(settled).task)
     return settled, tuple(reasons)
-
-
-ONLY_FOR = {
-    "class_weights": ("classify", "multilabel", "segment"),
-    "labels": ("segment", "depth"),
-    "decoder": ("segment", "depth"),
-    "foreground": ("segment",),
-    "ignore": ("segment",),
-    "scale": ("depth",),
-    "missing": ("depth",),
-}
-"""Fields of the task -> the tasks that have a use for them."""
-
-
-def _refuse_unused(stated: Stated) -> None:
-    task, defaults = build(stated).task, TaskConfig()
-    for field, tasks in ONLY_FOR.items():
-        if task.name not in tasks and getattr(task, field) != getattr(defaults, field):
-            raise UsageError(f"task.{field} is for {' and '.join(tasks)}: {task.name} has no use for it")
 
 
 def read_audit(source: Source, config: DataConfig, journal: Journal, targets: bool = True) -> Audit:

@@ -168,6 +168,18 @@ def _lists(survey: Survey, places: Mapping[str, Sequence[int]]) -> Iterator[Find
             "Look at some. If they were forgotten, label them or leave them out.",
             of_samples(survey.source, [[index] for index in empty]),
         )
+    train = [i for i in survey.audit.usable if survey.splits[i] == "train"] or survey.audit.usable
+    shown = {label for index in train for label in survey.labels[index]}
+    unseen = sorted(set(getattr(survey.source, "target_names", ())) - shown)
+    if unseen:
+        yield Finding(
+            "labels_of_no_image",
+            "warning",
+            f"{counted(len(unseen), 'label has', 'labels have')} no image to learn from: {listed(unseen)}",
+            "Each stays an output, of which nothing can be learnt: it will hardly ever be said.",
+            "Leave its column out (--target), or add images that show it.",
+            tuple(Example((name,)) for name in unseen),
+        )
     once = sorted(name for name, found in places.items() if len(found) == 1)
     if once:
         yield Finding(

@@ -11,6 +11,7 @@ import numpy as np
 from vitrail.data.facts import Facts
 from vitrail.data.findings.finding import Finding, counted, of_samples
 from vitrail.data.findings.survey import Survey
+from vitrail.data.items import at_row
 from vitrail.data.map_values import MapValues
 
 Meaning = Literal["classes", "objects", "numbers"]
@@ -40,7 +41,11 @@ def find(survey: Survey) -> Iterator[Finding]:
             f"{counted(len(unreadable), 'mask')} cannot be used",
             "Their images have no target: training leaves them out, as it does unreadable images.",
             "Save them again as PNG (grey or palette), TIFF or .npy; colours and JPEG are no values.",
-            of_samples(survey.source, [[i] for i in unreadable], [maps.facts[i].reason for i in unreadable]),
+            of_samples(
+                survey.source,
+                [[i] for i in unreadable],
+                [maps.facts[i].reason + at_row(survey.source, i) for i in unreadable],
+            ),
         )
     lacking = [i for i in survey.audit.usable if i not in maps.facts]
     if lacking:
@@ -53,14 +58,18 @@ def find(survey: Survey) -> Iterator[Finding]:
             of_samples(survey.source, [[i] for i in lacking]),
         )
     yield from _sizes(survey, maps.facts)
+    yield from _strangers(survey)
     values = {index: found for index in maps.readable if (found := maps.facts[index].values) is not None}
     if values:
         meaning = meaning_of(list(values.values()))
+        if survey.task is not None and survey.task.name == "depth":
+            meaning = "numbers"
         yield from _empty(survey, values, meaning)
-        if meaning == "classes":
-            yield from _unexpected(survey, values)
-        elif meaning == "objects":
+        if meaning == "objects":
             yield _objects(values)
+        elif meaning == "classes":
+            if survey.task is None or not survey.task.foreground:
+                yield from _unexpected(survey, values)
         else:
             yield from _numbers(survey, values)
 
@@ -101,6 +110,22 @@ def _sizes(survey: Survey, facts: Mapping[int, Facts]) -> Iterator[Finding]:
         )
 
 
+def _strangers(survey: Survey) -> Iterator[Finding]:
+    if survey.strangers:
+        cases = sorted(survey.strangers)
+        words = [survey.strangers[i].removeprefix("its target: ") for i in cases]
+        yield Finding(
+            "mask_values_unknown_to_training",
+            "error",
+            f"{counted(len(cases), 'mask')} of val or test {'has' if len(cases) == 1 else 'have'} a value that no "
+            "training mask has",
+            "It is no class that the model can say: training leaves such images out, and scores say nothing of them.",
+            "Mend the masks, or move images with that class into the training split. Where it only happens to be rare, "
+            "name all classes with task.labels.",
+            of_samples(survey.source, [[i] for i in cases], words),
+        )
+
+
 def _empty(survey: Survey, values: Mapping[int, MapValues], meaning: Meaning) -> Iterator[Finding]:
     void = [index for index, found in values.items() if found.missing == found.pixels]
     flat = [index for index, found in values.items() if found.distinct == 1]
@@ -136,9 +161,11 @@ def _empty(survey: Survey, values: Mapping[int, MapValues], meaning: Meaning) ->
 
 
 def _unexpected(survey: Survey, values: Mapping[int, MapValues]) -> Iterator[Finding]:
-    beyond = [index for index, found in values.items() if found.low < 0 or found.high > LAST_CLASS]
+    ignored = survey.task.ignore if survey.task is not None else LAST_CLASS
+    spans = {index: _span(found, ignored) for index, found in values.items()}
+    beyond = [index for index, (low, high) in spans.items() if low < 0 or high > LAST_CLASS]
     if beyond:
-        words = [f"values from {values[i].low:g} to {values[i].high:g}" for i in beyond]
+        words = [f"values from {spans[i][0]:g} to {spans[i][1]:g}" for i in beyond]
         yield Finding(
             "mask_values_out_of_range",
             "error",
@@ -147,12 +174,12 @@ def _unexpected(survey: Survey, values: Mapping[int, MapValues]) -> Iterator[Fin
             "Look how they were made: another depth, another scale, or numbers of objects instead of classes.",
             of_samples(survey.source, [[i] for i in beyond], words),
         )
-    usual = {index: found for index, found in values.items() if index not in set(beyond)}
+    usual = {index: found for index, found in values.items() if index not in {*beyond, *survey.strangers}}
     holders: Counter[int] = Counter(value for found in usual.values() for value, _ in found.counts)
     if len(usual) < FEWEST:
         return
     most = max(1, int(RARE * len(usual)))
-    rare = sorted(value for value, masks in holders.items() if masks <= most and value != LAST_CLASS)
+    rare = sorted(value for value, masks in holders.items() if masks <= most and value not in (LAST_CLASS, ignored))
     cases = [index for index, found in usual.items() if any(value in rare for value, _ in found.counts)]
     if not cases:
         return
@@ -175,6 +202,14 @@ def _unexpected(survey: Survey, values: Mapping[int, MapValues]) -> Iterator[Fin
     )
 
 
+def _span(found: MapValues, ignored: int) -> tuple[float, float]:
+    """The least and the largest value that stands for a class, as far as values were counted one by one."""
+    if not found.counts:
+        return found.low, found.high
+    values = [value for value, _ in found.counts if value != ignored] or [0]
+    return values[0], values[-1]
+
+
 def _objects(values: Mapping[int, MapValues]) -> Finding:
     most = max(found.high for found in values.values())
     return Finding(
@@ -182,7 +217,7 @@ def _objects(values: Mapping[int, MapValues]) -> Finding:
         "note",
         f"The masks number objects, it seems: 0 to {most:g}, different from image to image",
         "As classes, every number would be a class of its own.",
-        "For two classes, ground and object, make the masks 0 and 1 (mask > 0).",
+        "Set task.foreground=true to take all above 0 as one class; where train sees that by itself, it says so.",
     )
 
 

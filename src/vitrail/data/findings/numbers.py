@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from vitrail.data.cells import SLIPS
 from vitrail.data.findings.finding import Finding, counted, of_samples
 from vitrail.data.findings.robust import RULE, far_out, fences
 from vitrail.data.findings.survey import Survey, as_numbers
@@ -28,11 +29,35 @@ def find(survey: Survey) -> Iterator[Finding]:
             of_samples(survey.source, [[i] for i in short], [f"{len(rows[i])} numbers" for i in short]),
         )
     names = tuple(getattr(survey.source, "target_names", ()))
+    yield from _nearly_labels(survey, rows, names)
     for place in range(width):
         name = f" in '{names[place]}'" if len(names) == width else f" (number {place + 1} of {width})"
         known = {index: row[place] for index, row in enumerate(rows) if len(row) == width}
         lacking = {index: None for index, row in enumerate(rows) if len(row) != width and row == empty}
         yield from _column(survey, {**known, **lacking}, name if width > 1 else "")
+
+
+def _nearly_labels(survey: Survey, rows: Sequence[Sequence[float | None]], names: Sequence[str]) -> Iterator[Finding]:
+    """Several columns that are 0 and 1 but for few cells."""
+    odd = {
+        index: [(place, value) for place, value in enumerate(row) if value is not None and value not in (0, 1)]
+        for index, row in enumerate(rows)
+    }
+    cases = [index for index, cells in odd.items() if cells]
+    slips, cells = sum(map(len, odd.values())), sum(map(len, rows))
+    if max(map(len, rows)) < 2 or len(names) not in (0, max(map(len, rows))) or not 0 < slips <= SLIPS * cells:
+        return
+    called = [f"'{name}'" for name in names] or [f"number {place + 1}" for place in range(max(map(len, rows)))]
+    words = [", ".join(f"{called[place]} is {value:g}" for place, value in odd[i]) for i in cases]
+    yield Finding(
+        "nearly_labels",
+        "warning",
+        f"{counted(slips, 'number is', 'numbers are')} neither 0 nor 1, all {cells - slips:,} others are",
+        "Columns of 0 and 1 are labels (task multilabel); with one other number in them they are numbers to predict "
+        "(task regress).",
+        "If they are labels, mend what is named here. If they are numbers, nothing is to be done.",
+        of_samples(survey.source, [[i] for i in cases], words),
+    )
 
 
 def _column(survey: Survey, column: dict[int, float | None], name: str) -> Iterator[Finding]:

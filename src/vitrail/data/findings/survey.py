@@ -15,6 +15,7 @@ from vitrail.data.audit import Audit, duplicates
 from vitrail.data.map_audit import MapAudit
 from vitrail.data.near_duplicates import near_groups
 from vitrail.data.target_audit import target_faults, without
+from vitrail.settings import TaskConfig
 
 Kind = Literal["none", "class", "labels", "numbers", "map"]
 
@@ -31,6 +32,7 @@ class Survey:
     splits: of each sample by source index, "" where it has none.  maps: None where targets are none or were not read.
     near: whether near duplicates are looked for.  problems: why it cannot be trained on.
     strangers: held-out samples whose target says what training does not know: by source index, why.
+    task: what the targets are taken for, None where it is not settled.
     """
 
     source: Source
@@ -40,6 +42,7 @@ class Survey:
     near: bool = True
     problems: tuple[str, ...] = ()
     strangers: Mapping[int, str] = field(default_factory=dict)
+    task: TaskConfig | None = None
 
     @cached_property
     def trained(self) -> Audit:
