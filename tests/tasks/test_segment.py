@@ -303,3 +303,11 @@ def test_a_model_for_it_answers_every_pixel(name: str) -> None:
         pytest.skip(f"this catalogue has no {name}")
     model = vitrail.create_model(name, task="segment", outputs=3, image_size=64)
     assert model.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 64, 64)
+
+
+def test_a_foreground_of_named_classes_has_a_name_of_its_own() -> None:
+    masks, config = [np.array([[0, 1], [2, 0]], np.uint8)], TaskConfig(name="segment", foreground=True)
+    assert create_task("segment", masks, config, ("ground", "cat", "dog")).state()["labels"] == [
+        "background", "foreground",
+    ]  # fmt: skip
+    assert create_task("segment", masks, config, ("ground", "animal")).state()["labels"] == ["ground", "animal"]

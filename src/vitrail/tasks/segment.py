@@ -243,7 +243,8 @@ def fit_counts(counts: Mapping[int, int], config: TaskConfig, named: Sequence[st
     if config.foreground:
         ground, total = counts.get(0, 0), sum(counts.values())
         weights = _balance([ground, total - ground]) if balanced else None
-        labels = names or ("background", "foreground")
+        # a source that names each value's class has no name for all of them together
+        labels = names if config.labels or len(names) == 2 else ("background", "foreground")
         return Segment(
             labels, (0, 1), ignore=ignore, foreground=True, loss=loss, smoothing=smoothing, weights=weights,
             decoder=decoder,
