@@ -14,7 +14,7 @@ from torch import Tensor
 from vitrail.contracts import Batch
 from vitrail.data.preprocess import Preprocessor
 from vitrail.report import geometry
-from vitrail.run import Run, evaluate, pictures, start, training
+from vitrail.run import Run, evaluate, pictures, start, teachers, training
 from vitrail.training.objective import Supervised
 
 TINY: dict[str, Any] = {
@@ -62,7 +62,7 @@ def test_the_report_shows_the_very_images_of_the_first_step(
             return super().__call__(model, batch)
 
     real = pictures._first_batch
-    monkeypatch.setattr(training, "Supervised", Watching)
+    monkeypatch.setattr(teachers, "Supervised", Watching)
     monkeypatch.setattr(pictures, "_first_batch", lambda *given: shown.append(real(*given)) or shown[-1])
     stated = {"data.source": "shapes", "data.target": target, **TINY, "train.batch_size": 16, **more}
     start(stated, out=tmp_path / "run", quiet=True)
@@ -77,7 +77,7 @@ def test_pixels_come_back_from_what_the_model_is_given() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     for mean, std in (((0.5,), (0.5,)), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))):
         preprocessor = Preprocessor(size=(16, 16), mean=mean, std=std)
-        assert np.array_equal(pictures._denormalised(preprocessor, preprocessor(pixels)), pixels)
+        assert np.array_equal(pictures.denormalised(preprocessor, preprocessor(pixels)), pixels)
 
 
 @pytest.mark.parametrize(
