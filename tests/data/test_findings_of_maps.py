@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from pictures import Pictures, clean, depths, findings, masks
+from pictures import Pictures, clean, depths, findings, masks, survey_of
 
 from vitrail.data.findings.maps import meaning_of
+from vitrail.data.findings.ranking import rank
 from vitrail.data.map_values import measure
+from vitrail.settings import TaskConfig
 
 Plant = Callable[[Pictures], Any]
 
@@ -80,6 +83,19 @@ def test_a_planted_fault_of_maps_is_found_alone(fault: str) -> None:
     source = clean(depths)
     source.pictures[5].target = value
     assert set(findings(source)) == expected
+
+
+def test_what_the_task_says_decides_what_whole_numbers_are() -> None:
+    source = clean(masks)
+    source.pictures[5].target = spotted(np.uint16, 300)
+    survey = survey_of(source)
+    for task, expected in (
+        (TaskConfig(name="segment"), ["mask_values_out_of_range"]),
+        (TaskConfig(name="segment", ignore=300), []),
+        (TaskConfig(name="segment", foreground=True), []),
+        (TaskConfig(name="depth"), []),
+    ):
+        assert [finding.kind for finding in rank(replace(survey, task=task))] == expected
 
 
 def test_what_the_values_of_maps_mean() -> None:

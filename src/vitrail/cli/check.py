@@ -34,7 +34,7 @@ class CheckOptions(Options):
     """What would be stated to train."""
 
     split_file: str | None = option("lists of what is train, val and test", "FILE")
-    target: str | None = option("a table's column of labels", "COLUMN")
+    target: str | None = option("what is learned: a table's column or several, a folder of masks, classes", "NAME")
     group: str | None = option("a table's column whose equal values stay in one split", "COLUMN")
     task: str | None = option("whose targets to look for: classify, multilabel, regress, segment, depth", "TASK")
     max_pixels: int | None = option("refuse images that declare more (50,000,000)", "N")
