@@ -2,8 +2,7 @@
 
 The generator is Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): it turns a counter
 into four words of 32 bits, and nothing is carried from one counter to the next. So a sample's draws can be made
-anywhere, alone or among others, in any order. Whole numbers of 64 bits that wrap around are all it
-takes.
+anywhere, alone or among others, in any order. Whole numbers of 64 bits that wrap around are all it takes.
 """
 
 from __future__ import annotations

@@ -30,9 +30,8 @@ class ImageStore:
 
     pixels (n, C, h, w) uint8 on the device: images that differ in size stand in the upper left of a frame that holds
     all of them.  sizes (n, 2): the height and width of each.  targets: the task's, on the device, (n, ...); of a task
-    with a value per pixel as large as the images, and kept in a type that is as small as can be: target_type is what
-    they are read in.  weights (n,) float32 on the host: 0 where an image or its target
-    cannot be read.  reasons: row -> why.
+    with a value per pixel as large as the images, in the smallest type that holds them: target_type is their own.
+    weights (n,) float32 on the host: 0 where an image or its target cannot be read.  reasons: row -> why.
 
     Where crops are random, images are kept as large as the smallest of crops needs to show as many pixels as the model
     takes, and no larger; else as they are evaluated. Raises UsageError where they take more than data.cache_mb, or than
