@@ -120,7 +120,7 @@ def test_an_unknown_model(verb: str, photos: Path, capsys: Output) -> None:
         (["--learning-rate", "1"], "unknown option 'learning-rate'"),
         (["train.wieght_decay=1"], "unknown option 'train.wieght_decay': did you mean 'train.weight_decay'?"),
         (["model.options.dpeth=1"], "did you mean 'depth'?"),
-        (["--epochs", "0"], "train.epochs: input should be greater than or equal to 1 (got 0)"),
+        (["--epochs", "0"], "train.epochs: input should be greater than 0 (got 0.0)"),
         (["--lr", "nan"], "train.lr: "),
         (["--batch-size", "two"], "--batch-size takes a whole number, not 'two'"),
         (["--task", "cluster"], "--task takes one of classify, multilabel, regress, segment, depth, not 'cluster'"),
