@@ -5,7 +5,8 @@ All arms of a data set see the same images at the same size, and have as many pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import bisect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +76,10 @@ def arms(data: Set) -> dict[str, Arm]:
             "recipe + convolutional stem + sequence pooling", {**vit, **helped, "model.pooling": "seq"}, rate="recipe"
         ),
         "pretrained": Arm("recipe, pretrained on the same images for half the time", vit, pretrain=0.5, rate="recipe"),
+        "pretrained+small": Arm(
+            "the same, then the small recipe instead of fine-tuning's",
+            {**vit, "recipe": "small"}, pretrain=0.5, rate="recipe",
+        ),
         "soft": Arm(
             "DeiT: soft, through [CLS]", {**vit, "distill.kind": "soft"}, teacher="resnet18", rate="recipe"
         ),
@@ -105,36 +110,31 @@ def options_of(options: Fields) -> dict[str, Any]:
     return {f"model.options.{name}": value for name, value in options.items()}
 
 
-def _swin() -> Iterator[dict[str, Any]]:
-    for depth in (6, 4, 2):
-        for n in range(2, 65):
-            yield {"width": 3 * n, "depths": (2, 2, depth, 2), "heads": (3, 6, 12, 24)}
+def _swin(depth: int) -> Callable[[int], dict[str, Any]]:
+    return lambda n: {"width": 3 * n, "depths": (2, 2, depth, 2), "heads": (3, 6, 12, 24)}
 
 
-CANDIDATES: Mapping[str, Callable[[], Iterable[dict[str, Any]]]] = {
-    "resnet18": lambda: ({"width": n} for n in range(2, 129)),
-    "swin_tiny_patch4_window7_224": _swin,
-    "pvt_v2_b0": lambda: ({"widths": (n, 2 * n, 5 * n, 8 * n)} for n in range(2, 129)),
+SHAPES: Mapping[str, Sequence[Callable[[int], dict[str, Any]]]] = {
+    "resnet18": [lambda n: {"width": n}],
+    "swin_tiny_patch4_window7_224": [_swin(6), _swin(4), _swin(2)],
+    "pvt_v2_b0": [lambda n: {"widths": (n, 2 * n, 5 * n, 8 * n)}],
 }
-"""Model -> its options at every size, the shape that is preferred first."""
+"""Model -> its options at a width of n, in each shape; what is preferred comes first."""
+WIDEST = 256
 
 
 def sized(model: str, data: Set, target: int) -> Fields:
-    """Fields of `model` at the size nearest to so many parameters, in the first shape that has one within LIKE.
+    """Fields of `model` at the width nearest to so many parameters, in the first shape that has one within LIKE.
 
     Raises SystemExit where none has.
     """
-    best: dict[str, Any] | None = None
-    off = LIKE
-    for options in CANDIDATES[model]():
-        other = abs(count(model, data, options) / target - 1)
-        if best is not None and options.get("depths") != best.get("depths"):
-            break  # a shape that is preferred less
-        if other <= off:
-            best, off = options, other
-    if best is None:
-        raise SystemExit(f"{model} comes in no size within {100 * LIKE:g} % of {target:,} parameters")
-    return {"model.name": model, **options_of(best)}
+    for shape in SHAPES[model]:
+        above = bisect.bisect_left(range(1, WIDEST), target, key=lambda n: count(model, data, shape(n))) + 1
+        off = {n: abs(count(model, data, shape(n)) / target - 1) for n in (max(1, above - 1), above)}
+        nearest = min(off, key=lambda n: off[n])
+        if off[nearest] <= LIKE:
+            return {"model.name": model, **options_of(shape(nearest))}
+    raise SystemExit(f"{model} comes in no size within {100 * LIKE:g} % of {target:,} parameters")
 
 
 def count(model: str, data: Set, options: Fields) -> int:

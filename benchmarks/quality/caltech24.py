@@ -15,7 +15,7 @@ from pathlib import Path
 from arms import Set, arms
 from cells import parser, run
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "caltech24"
+DATA = Path("..") / "shared" / "data" / "caltech24"
 CALTECH24 = Set(image_size=64, outputs=24, vit={}, naive=16, common={"model.image_size": 64})
 
 

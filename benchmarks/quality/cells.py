@@ -219,7 +219,7 @@ class Book:
             "arm": cell.arm, "what": arm.what, "seed": cell.seed, "rate": cell.rate, "tuning": cell.tuning,
             "command": commands, "seconds": answer["seconds"], "epochs": config["train"]["epochs"],
             "batch_size": config["train"]["batch_size"], "lr": config["train"]["lr"], **_speed(folder),
-            "val": metrics["val"], "run": str(folder),
+            "val": metrics["val"], "run": str(folder.relative_to(self.path.parent)),
         }  # fmt: skip
         if not cell.tuning:
             line["test"] = metrics.get("test")

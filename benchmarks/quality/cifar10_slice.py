@@ -17,7 +17,7 @@ from pathlib import Path
 from arms import Set, arms
 from cells import parser, run
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "cifar10"
+DATA = Path("..") / "shared" / "data" / "cifar10"
 VIT = {"depth": 9, "width": 192, "heads": 6, "hidden": 384}
 """2.7 million parameters, as in the repository of SPT and LSA."""
 CIFAR10 = Set(image_size=32, outputs=10, vit=VIT, naive=16, common={"model.image_size": 32})
