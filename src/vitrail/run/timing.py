@@ -37,7 +37,7 @@ MARGIN = 0.05
 """Share of the time that is left when the trial ends, kept for what the trial did not see."""
 TRIAL, TRIAL_SECONDS = 0.05, 20.0
 """Share of the time that the trial may take, and the most it takes."""
-FINISH, DENSE_FINISH = 4.0, 6.0
+FINISH, DENSE_FINISH = 3.0, 5.0
 """Seconds of one core for explanations, pictures and report: 1.6 to 3 were measured."""
 LEAST_EPOCHS, LEAST_UPDATES = 0.02, 8
 """Training that is shorter than both is refused."""
@@ -203,7 +203,8 @@ def rounded(epochs: float) -> float:
     if epochs >= ROUND:
         return math.floor(epochs)
     digits = 2 - math.floor(math.log10(epochs))
-    return float(round(math.floor(epochs * 10.0**digits * (1 + 1e-9)) / 10.0**digits, digits))
+    kept = float(round(math.floor(epochs * 10.0**digits * (1 + 1e-9)) / 10.0**digits, digits))
+    return int(kept) if kept.is_integer() else kept
 
 
 def _up(seconds: float) -> float:
