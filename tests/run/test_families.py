@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import vitrail
 from vitrail.contracts import Batch
 from vitrail.errors import TrainingError, UsageError
-from vitrail.run import Run, evaluate, resume, start, training
+from vitrail.run import Run, evaluate, resume, start, teachers, training
 from vitrail.settings import load
 from vitrail.training import loop
 from vitrail.training.checkpoint import newest_good
@@ -177,7 +177,7 @@ def test_images_that_fail_do_not_enter_the_statistics(
 
     divide = training.divide
     monkeypatch.setattr(training, "divide", then_break)
-    monkeypatch.setattr(training, "Supervised", Watched)
+    monkeypatch.setattr(teachers, "Supervised", Watched)
     stated = _stated(photos, "resnet18", **{"data.max_bad_fraction": 0.05, "augment.mixup": 0.5})
     run = start(stated, out=tmp_path / "run", quiet=True)
     assert len(run.record["failures"]) == 1
@@ -197,7 +197,7 @@ def test_a_run_that_is_stopped_for_what_is_not_finite_keeps_finite_statistics(
                 batch.images[0, 0, 0, 0] = float("nan")
             return super().__call__(model, batch)
 
-    monkeypatch.setattr(training, "Supervised", Spoiling)
+    monkeypatch.setattr(teachers, "Supervised", Spoiling)
     with pytest.raises(TrainingError, match="3 updates in a row were not finite"):
         start(_stated(photos, "resnet18", **{"train.epochs": 5, "train.ema": 0.9}), out=tmp_path / "run", quiet=True)
     folder, faults = newest_good(tmp_path / "run" / "checkpoints")

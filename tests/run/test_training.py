@@ -158,9 +158,9 @@ class _Poison(Supervised):
 def test_a_loss_that_is_not_finite_stops_the_run_with_finite_weights(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vitrail.run import training
+    from vitrail.run import teachers
 
-    monkeypatch.setattr(training, "Supervised", _Poison)
+    monkeypatch.setattr(teachers, "Supervised", _Poison)
     with pytest.raises(TrainingError, match="3 updates in a row were not finite") as error:
         _start(photos, tmp_path / "run", **{"train.epochs": 5})
     assert error.value.exit_code == 4

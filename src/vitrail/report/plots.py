@@ -52,11 +52,9 @@ def draw(data: ReportData) -> Figures:
     section = section_of(data.config.task.name)
     with _style("figures"):
         if data.history:
-            figures |= draw_training(data.history, data.best_epoch)
-            for curve in section.curves:
-                drawn = charts.metrics(data.history, data.best_epoch, curve)
-                if drawn is not None:
-                    figures[curve.name] = drawn
+            loss, rate = draw_training(data.history, data.best_epoch).items()
+            drawn = [(curve.name, charts.metrics(data.history, data.best_epoch, curve)) for curve in section.curves]
+            figures |= dict([loss, *((name, figure) for name, figure in drawn if figure is not None), rate])
         if data.subject and data.evaluations[data.subject].images:
             figures |= section.figures(data, data.evaluations[data.subject], data.subject)
     return figures
