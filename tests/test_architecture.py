@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "vitrail"
 
 BASE = {"contracts", "settings", "errors", "seeding", "durable"}
-"""Single files under everything; among themselves they import downward only, which the search for circles holds."""
+"""Small modules under everything; among themselves they import downward only, which the search for circles holds."""
 
 ALLOWED: Mapping[str, set[str]] = {
     "base": set(),
