@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "quality"
-NAMES = ("arms", "cells", "table", "cifar10_slice", "caltech24", "digits", "ablation")
+NAMES = ("arms", "book", "commands", "cells", "table", "cifar10_slice", "caltech24", "digits", "ablation")
 
 
 @pytest.fixture
@@ -73,14 +73,15 @@ def line(arm: str, seed: int, rate: float | None, tuning: bool, val: float) -> d
 
 def test_rates_are_tuned_on_validation_before_seeds_are_trained(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
     cells = scripts["cells"]
-    book = cells.Book(tmp_path / "results.jsonl")
+    book = scripts["book"].Book(tmp_path / "results.jsonl")
     options = argparse.Namespace(rates="0.1,0.2", stage="all", seeds=2)
     arm = scripts["arms"].Arm
     arms = {"recipe": arm("recipe", {}), "token": arm("token", {}, rate="recipe")}
     order = []
     for cell in cells._cells(options, ["recipe", "token"], arms, book):
         order.append(cell)
-        book.lines.append(line(cell.arm, cell.seed, cell.rate, cell.tuning, cell.rate or 0.0))
+        with book.path.open("a") as file:
+            file.write(json.dumps(line(cell.arm, cell.seed, cell.rate, cell.tuning, cell.rate or 0.0)) + "\n")
     assert [(c.arm, c.seed, c.rate) for c in order] == [
         ("recipe", 100, 0.1), ("recipe", 100, 0.2),
         ("recipe", 0, 0.2), ("token", 0, 0.2), ("recipe", 1, 0.2), ("token", 1, 0.2),
@@ -88,13 +89,12 @@ def test_rates_are_tuned_on_validation_before_seeds_are_trained(scripts: dict[st
 
 
 def test_what_is_written_down_is_not_trained_again(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
-    cells = scripts["cells"]
     path = tmp_path / "results.jsonl"
     path.write_text(json.dumps(line("recipe", 0, None, False, 0.5)) + "\n")
-    book = cells.Book(path)
-    assert book.has(cells.Cell("recipe", 0, None))
-    assert not book.has(cells.Cell("recipe", 1, None))
-    assert not book.has(cells.Cell("recipe", 0, 0.1))
+    book = scripts["book"].Book(path)
+    assert book.has(scripts["book"].Cell("recipe", 0, None))
+    assert not book.has(scripts["book"].Cell("recipe", 1, None))
+    assert not book.has(scripts["book"].Cell("recipe", 0, 0.1))
 
 
 def test_a_slice_has_as_many_of_each_class_and_is_drawn_by_its_seed(
