@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from arms import Arm
 from book import TUNING_SEED, Book, Cell
-from commands import ask, command_of, state
+from commands import ask, command_of
 
 
 def parser(doc: str | None, time_default: str, seeds: int = 3) -> argparse.ArgumentParser:
@@ -96,15 +96,26 @@ def _teacher(cell: Cell, arm: Arm, arms: Mapping[str, Arm], options: argparse.Na
 @contextmanager
 def _taken(folder: Path) -> Iterator[bool]:
     """Whether the cell is this process's while the context lasts: no two train the same."""
-    lock = folder.with_name(folder.name + ".lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
+    with _lock_of(folder) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
-            return
-        yield True
+        else:
+            yield True
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait until no other process has the folder, then have it."""
+    with _lock_of(folder) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _lock_of(folder: Path) -> IO[str]:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return folder.with_name(folder.name + ".lock").open("w")
 
 
 def _cells(options: argparse.Namespace, wanted: Sequence[str], arms: Mapping[str, Arm], book: Book) -> Iterator[Cell]:
@@ -165,7 +176,7 @@ def _lengths(
     return lambda share: ["--time", f"{(seconds(options.time) or 0) * share:.6g}"]
 
 
-TRIALS = (1, 3)
+TRIALS = (1, 4)
 """Epochs of the two runs that say what an epoch of an arm costs, and what a run costs without any."""
 
 
@@ -174,21 +185,22 @@ def _epochs_for(
 ) -> int:
     """Epochs that an arm trains in so many seconds of processor time, imports and the final report included.
 
-    Measured once an arm, and kept in --out/trials.
+    Measured once an arm; the trials are kept in --out/trials.
     """
     place = options.out / "trials"
-    place.mkdir(parents=True, exist_ok=True)
-    spent = []
-    for epochs in TRIALS:
-        folder = place / f"{arm}-{epochs}"
-        with _taken(folder) as mine:
-            while not mine and state(folder) != "finished":
-                time.sleep(1)
-            answer = ask(command_of("train", data, fields, folder, ["--epochs", str(epochs)]))
-        spent.append(answer["processor_seconds"])
-    (few, fewer), (many, more) = zip(TRIALS, spent, strict=True)
-    epoch = max(1e-3, (more - fewer) / (many - few))
-    return max(1, int((budget - (fewer - few * epoch)) / epoch))
+
+    def spent(name: str, epochs: int) -> float:
+        return float(
+            ask(command_of("train", data, fields, place / name, ["--epochs", str(epochs)]))["processor_seconds"]
+        )
+
+    with _locked(place):
+        spent("first", 1)  # what is done once for the data, as reading every file, is no arm's cost
+        few, many = (spent(f"{arm}-{epochs}", epochs) for epochs in TRIALS)
+    epoch = (many - few) / (TRIALS[1] - TRIALS[0])
+    if epoch <= 0:
+        raise SystemExit(f"{arm}: {TRIALS[1]} epochs took no longer than {TRIALS[0]}; remove {place} and begin again")
+    return max(1, int((budget - (few - TRIALS[0] * epoch)) / epoch))
 
 
 def _expected(options: argparse.Namespace, cell: Cell, book: Book) -> float:
