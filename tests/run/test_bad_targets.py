@@ -10,21 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_settings import TINY
 
 from vitrail.errors import DataError
 from vitrail.run import Run, start
-
-TINY: dict[str, Any] = {
-    "model.image_size": 16,
-    "model.patch_size": 4,
-    "model.options.depth": 1,
-    "model.options.width": 16,
-    "model.options.heads": 2,
-    "model.options.hidden": 32,
-    "train.epochs": 1,
-    "train.batch_size": 8,
-    "device": "cpu",
-}
 
 SPLITS = {"train": 16, "val": 4, "test": 4}
 

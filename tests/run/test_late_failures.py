@@ -11,22 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_settings import TINY
 
 from vitrail.cli.main import main
 from vitrail.errors import DataError, TrainingError
 from vitrail.run import Run, start, training
-
-TINY: dict[str, Any] = {
-    "model.image_size": 16,
-    "model.patch_size": 4,
-    "model.options.depth": 1,
-    "model.options.width": 16,
-    "model.options.heads": 2,
-    "model.options.hidden": 32,
-    "train.epochs": 1,
-    "train.batch_size": 8,
-    "device": "cpu",
-}
 
 
 @pytest.fixture

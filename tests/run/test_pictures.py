@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_settings import SHAPES, TINY
 from torch import Tensor
 
 from vitrail.contracts import Batch
@@ -16,12 +17,6 @@ from vitrail.data.preprocess import Preprocessor
 from vitrail.report import geometry
 from vitrail.run import Run, evaluate, pictures, start, teachers, training
 from vitrail.training.objective import Supervised
-
-TINY: dict[str, Any] = {
-    "model.image_size": 16, "model.patch_size": 4, "model.options.depth": 1, "model.options.width": 16,
-    "model.options.heads": 2, "model.options.hidden": 32, "data.shapes.size": 16, "data.shapes.length": 60,
-    "train.epochs": 1, "train.batch_size": 8, "device": "cpu",
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -64,7 +59,7 @@ def test_the_report_shows_the_very_images_of_the_first_step(
     real = pictures._first_batch
     monkeypatch.setattr(teachers, "Supervised", Watching)
     monkeypatch.setattr(pictures, "_first_batch", lambda *given: shown.append(real(*given)) or shown[-1])
-    stated = {"data.source": "shapes", "data.target": target, **TINY, "train.batch_size": 16, **more}
+    stated = {"data.source": "shapes", "data.target": target, **SHAPES, "train.batch_size": 16, **more}
     start(stated, out=tmp_path / "run", quiet=True)
     (batch,) = shown
     assert batch.keys == entered[0].keys[:8]
@@ -168,7 +163,7 @@ def test_per_class_is_per_label_per_number_and_per_map(tmp_path: Path) -> None:
         ("depth", "map", {"depth"}),
     ):  # fmt: skip
         folder = tmp_path / target.replace(",", "-")
-        start({"data.source": "shapes", "data.target": target, **TINY}, out=folder, quiet=True)
+        start({"data.source": "shapes", "data.target": target, **SHAPES}, out=folder, quiet=True)
         table = rows(folder / "per_class.csv")
         assert names <= {row[first] for row in table}
         assert {row["split"] for row in table} == {"val", "test"}

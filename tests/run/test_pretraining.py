@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_settings import TINY
 
 import vitrail
 from vitrail import artifact
@@ -21,20 +22,7 @@ from vitrail.models import create_backbone
 from vitrail.run import pretraining
 from vitrail.run.training import resume as resume_training
 
-VIT: dict[str, Any] = {
-    "model.image_size": 16,
-    "model.patch_size": 4,
-    "model.options.depth": 1,
-    "model.options.width": 16,
-    "model.options.heads": 2,
-    "model.options.hidden": 16,
-    "pretrain.decoder_width": 16,
-    "pretrain.decoder_depth": 1,
-    "train.batch_size": 8,
-    "train.epochs": 1,
-    "device": "cpu",
-    "threads": 1,
-}
+VIT: dict[str, Any] = {**TINY, "pretrain.decoder_width": 16, "pretrain.decoder_depth": 1, "threads": 1}
 THIN: dict[str, dict[str, Any]] = {
     "swin_tiny": {"depths": [1, 1, 1, 1], "width": 12, "heads": [1, 1, 1, 1]},
     "pvt_v2_b0": {"depths": [1, 1, 1, 1], "widths": [8, 8, 8, 8], "heads": [1, 1, 1, 1]},
@@ -86,7 +74,7 @@ def test_a_run_leaves_what_every_run_leaves_and_a_backbone(run: vitrail.Run) -> 
         assert json.loads((folder / "labels.json").read_text()) == {}
         assert json.loads((folder / "config.json").read_text())["config"]["task"]["name"] == "none"
         tensors = load_file(folder / "model.safetensors")
-        plain = create_backbone("vit_tiny", image_size=16, patch_size=4, depth=1, width=16, heads=2, hidden=16)
+        plain = create_backbone("vit_tiny", image_size=16, patch_size=4, depth=1, width=16, heads=2, hidden=32)
         assert tensors.keys() == {f"backbone.{name}" for name in plain.state_dict()}
     trunk = artifact.load_backbone(run.folder)
     assert trunk.preprocessor.size == (16, 16)

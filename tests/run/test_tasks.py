@@ -14,25 +14,12 @@ import pyarrow.parquet as parquet
 import pytest
 import torch
 from PIL import Image
+from tiny_settings import SHAPES, TINY
 
 from vitrail.errors import DataError, UsageError
 from vitrail.run import Run, evaluate, resume, start
 from vitrail.settings import load
 from vitrail.training.journal import Journal
-
-TINY: dict[str, Any] = {
-    "model.image_size": 16,
-    "model.patch_size": 4,
-    "model.options.depth": 1,
-    "model.options.width": 16,
-    "model.options.heads": 2,
-    "model.options.hidden": 32,
-    "data.shapes.size": 16,
-    "data.shapes.length": 60,
-    "train.epochs": 1,
-    "train.batch_size": 8,
-    "device": "cpu",
-}
 
 
 def rows(run: Run) -> list[dict[str, str]]:
@@ -50,7 +37,7 @@ def rows(run: Run) -> list[dict[str, str]]:
     ],
 )
 def test_shapes_are_learned_for_every_task(tmp_path: Path, target: str, task: str, columns: list[str]) -> None:
-    run = start({"data.source": "shapes", "data.target": target, **TINY}, out=tmp_path / "run", quiet=True)
+    run = start({"data.source": "shapes", "data.target": target, **SHAPES}, out=tmp_path / "run", quiet=True)
     assert run.config.task.name == task
     assert run.data["reasons"][0]["field"] == "task.name"
     table = rows(run)
@@ -64,7 +51,7 @@ def test_shapes_are_learned_for_every_task(tmp_path: Path, target: str, task: st
 
 @pytest.mark.parametrize("target", ["labels", "count", "mask"])
 def test_a_run_of_any_task_is_resumed_to_the_same_bits(tmp_path: Path, target: str) -> None:
-    stated = {"data.source": "shapes", "data.target": target, **TINY, "train.epochs": 2}
+    stated = {"data.source": "shapes", "data.target": target, **SHAPES, "train.epochs": 2}
     run = start(stated, out=tmp_path / "run", quiet=True)
     weights = (run.folder / "model" / "last" / "model.safetensors").read_bytes()
     run.mark("interrupted")
@@ -90,7 +77,7 @@ def test_images_inside_a_parquet_file_are_learned_from_with_workers(tmp_path: Pa
 
 
 def test_answers_stand_beside_the_truth_in_its_own_units(tmp_path: Path) -> None:
-    stated = {"data.source": "shapes", "data.target": "size", **TINY, "train.epochs": 2}
+    stated = {"data.source": "shapes", "data.target": "size", **SHAPES, "train.epochs": 2}
     run = start(stated, out=tmp_path / "run", quiet=True)
     test = [row for row in rows(run) if row["split"] == "test"]
     truth, said = (np.array([float(row[name]) for row in test]) for name in ("size", "size_pred"))
@@ -201,7 +188,7 @@ def test_masks_beside_images_are_learned_and_an_image_without_one_is_named(tmp_p
 def test_what_a_task_cannot_obey_is_refused(tmp_path: Path, stated: dict[str, Any], says: str | None) -> None:
     kind = DataError if says is None else UsageError
     with pytest.raises(kind, match=says or "a number is expected, not 'c"):
-        start({"data.source": "shapes", **TINY, **stated}, out=tmp_path / "run", quiet=True)
+        start({"data.source": "shapes", **SHAPES, **stated}, out=tmp_path / "run", quiet=True)
 
 
 def test_the_task_is_said_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:

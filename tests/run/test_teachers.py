@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_settings
 import torch
 from safetensors.torch import load_file
 
@@ -36,18 +37,7 @@ from vitrail.tasks import create_task, numbered_task
 from vitrail.training.journal import Journal
 from vitrail.training.objective import Supervised
 
-TINY: dict[str, Any] = {
-    "model.image_size": 16,
-    "model.patch_size": 4,
-    "model.options.depth": 1,
-    "model.options.width": 16,
-    "model.options.heads": 2,
-    "model.options.hidden": 32,
-    "train.epochs": 2,
-    "train.batch_size": 8,
-    "device": "cpu",
-    "threads": 1,
-}
+TINY: Stated = {**tiny_settings.TINY, "train.epochs": 2, "threads": 1}
 NARROW = {"model.options.width": 8, "model.patch_size": 1}
 """A ResNet-18 an eighth as wide, with the stem for small images."""
 
@@ -260,7 +250,7 @@ def test_a_teacher_that_was_changed_is_not_gone_on_with(
 def test_each_task_is_taught_on_shapes(
     tmp_path: Path, kind: str, target: str, task: str, targets: list[Any], named: tuple[str, ...]
 ) -> None:
-    stated, quiet = {"data.shapes.size": 16, "data.shapes.length": 60, **TINY}, Journal(quiet=True)
+    stated, quiet = {**tiny_settings.SHAPES, **TINY}, Journal(quiet=True)
     stated |= {"data.source": "shapes", "data.target": target, "distill.kind": kind}
     source = open_source(build(stated).data)
     settled, _ = settle_task(stated, source, quiet)

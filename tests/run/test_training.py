@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_settings
 import torch
 from PIL import Image
 
@@ -19,17 +20,7 @@ from vitrail.run import Run, evaluate, resume, start
 from vitrail.training.checkpoint import newest_good
 from vitrail.training.objective import Supervised
 
-TINY: dict[str, Any] = {
-    "model.image_size": 16,
-    "model.patch_size": 8,
-    "model.options.depth": 1,
-    "model.options.width": 16,
-    "model.options.heads": 2,
-    "model.options.hidden": 32,
-    "train.epochs": 2,
-    "train.batch_size": 8,
-    "device": "cpu",
-}
+TINY: dict[str, Any] = {**tiny_settings.TINY, "train.epochs": 2}
 
 
 @pytest.fixture
