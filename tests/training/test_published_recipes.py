@@ -41,8 +41,8 @@ COMMON = {
     "erase": 0.25, "repeats": 3, "crop": (0.08, 1.0), "drop_path": 0.1, "ema": 0, "size": 224, "eval": 0.875,
 }  # fmt: skip
 THIRD = {
-    "optimizer": "lamb", "lr": 4e-3, "batch": 2048, "epochs": 800, "loss": "bce", "smoothing": 0, "three": True,
-    "jitter": 0.3, "randaugment": (0, 9, 0.0), "erase": 0, "drop_path": 0.05, "eval": 1.0,
+    "optimizer": "lamb", "clip": 1.0, "lr": 4e-3, "batch": 2048, "epochs": 800, "loss": "bce", "smoothing": 0,
+    "three": True, "jitter": 0.3, "randaugment": (0, 9, 0.0), "erase": 0, "drop_path": 0.05, "eval": 1.0,
 }  # fmt: skip
 PLAIN = {
     "wd": 0.1, "epochs": 90, "warmup": 8.0, "min_lr": 0, "clip": 1.0, "smoothing": 0, "mix": (0.2, 0),
