@@ -16,12 +16,16 @@ from vitrail.assemble import build_model
 from vitrail.contracts import Hints, Item, Pixels
 from vitrail.data.loader import EvalLoader, TrainLoader
 from vitrail.data.preprocess import Preprocessor
+from vitrail.distill.cache import AnswerCache
+from vitrail.distill.lesson import Lesson
+from vitrail.distill.objective import Distilled
+from vitrail.distill.teacher import Teacher
 from vitrail.runtime.torch_engine import make_engine
 from vitrail.settings import build
 from vitrail.tasks import create_task
 from vitrail.training.journal import Journal
 from vitrail.training.loop import Loop
-from vitrail.training.objective import Supervised
+from vitrail.training.objective import Objective, Supervised
 
 STATED: dict[str, Any] = {
     "data.source": "memory", "data.batched": True, "model.image_size": 16,
@@ -51,10 +55,17 @@ def updates(folder: Path, device: str, watched: Callable[[], Any], stated: dict[
     """Train for some updates, `watched` from the second on, when all that is made once has been made."""
     config = build(stated)
     source, task = Noise(), create_task("classify", [item.target for item in Noise.items], config.task)
+    model = build_model(config, task)
+    objective: Objective = Supervised(task)
+    if config.distill.teacher is not None:
+        teacher = Teacher("a CNN", build_model(build(CNN), task), Preprocessor.from_config(build(CNN)), device)
+        say = teacher.answers(Preprocessor.from_config(config))
+        kept = AnswerCache(folder / "answers", 8, (2,), print)
+        objective = Distilled(task, Lesson(say, kept), task.align(teacher.task), config.distill)
     validation = EvalLoader(source, range(8), task, Preprocessor.from_config(config), 8)
     loader = TrainLoader(source, range(40), task, config, 0, 16 * 6, device)
     loop = Loop(
-        model=build_model(config, task), task=task, objective=Supervised(task), config=config, images=40, device=device,
+        model=model, task=task, objective=objective, config=config, images=40, device=device,
         make_batches=lambda first, last: loader, validation=validation, make_engine=lambda m: make_engine(m, device),
         journal=Journal(quiet=True), keep=lambda *given: None, checkpoints=folder, allowed_failures=0,
     )  # fmt: skip
@@ -95,7 +106,8 @@ CNN: dict[str, Any] = {
     **STATED, "model.name": "resnet18", "model.options.width": 4, "model.options.depths": (1, 1, 1, 1),
     "model.patch_size": 1, "model.pooling": "mean",
 }  # fmt: skip
-EVERY = pytest.mark.parametrize("stated", [VIT, CNN], ids=["vit", "cnn"])
+TAUGHT: dict[str, Any] = {**VIT, "model.name": "deit_tiny_distilled", "distill.teacher": "a CNN"}
+EVERY = pytest.mark.parametrize("stated", [VIT, CNN, TAUGHT], ids=["vit", "cnn", "taught, answers kept"])
 
 
 @EVERY

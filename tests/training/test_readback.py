@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vitrail.training.readback import Readback
+from vitrail.training.readback import Readback, ToHost
 
 
 def test_what_is_read_is_what_was_sent_whatever_its_precision() -> None:
@@ -18,6 +18,12 @@ def test_what_is_sent_does_not_change_with_its_source() -> None:
     sent = Readback([value])
     value.fill_(2.0)
     assert sent.read() == [1.0]
+
+
+def test_a_tensor_arrives_as_it_is() -> None:
+    sent = torch.arange(6, dtype=torch.float64).reshape(2, 3)
+    assert torch.equal(ToHost(sent).get(), sent)
+    assert ToHost(sent).get().dtype is torch.float64
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: that the host does not wait shows only there")

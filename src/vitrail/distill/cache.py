@@ -16,18 +16,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from vitrail.durable import cache_folder, write_file
+from vitrail.training.readback import ToHost
 
 FILE_BYTES = 2**23
 """Of one file, about."""
 DIGEST = 32
 VERSION = 1
 """To be raised with every change of what a teacher's images are under the same key."""
+
+Known = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 def place_for(key: Mapping[str, Any]) -> Path | None:
@@ -73,9 +77,9 @@ class AnswerCache:
         """Whether the disk refused: nothing is kept any more."""
         self._entries = batch * max(1, FILE_BYTES // (4 * batch * max(1, torch.Size(shape).numel())))
         self._number = -1
-        self._answers, self._known = torch.zeros(0), torch.zeros(0, dtype=torch.bool)
+        self._answers, self._known = torch.zeros(0), np.zeros(0, bool)
         self._changed = False
-        self._pending: tuple[int, Tensor] | None = None
+        self._pending: tuple[int, ToHost] | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             os.utime(folder)  # the latest used is the last to give way
@@ -85,10 +89,10 @@ class AnswerCache:
             self._refused(error)
 
     def fits(self, positions: Tensor) -> bool:
-        """Whether the positions are a batch as it is kept: consecutive, and begun at a multiple of its length."""
-        first = int(positions[0])
-        whole = len(positions) == self.batch and first % self.batch == 0
-        return whole and torch.equal(positions, torch.arange(first, first + self.batch, dtype=positions.dtype))
+        """Whether the positions, on the host, are a batch as it is kept: consecutive, from a multiple of its length."""
+        places = positions.numpy()
+        whole = len(places) == self.batch and places[0] % self.batch == 0
+        return bool(whole and (np.diff(places) == 1).all())
 
     def recall(self, first: int) -> Tensor | None:
         """The answers (B, ...) of the batch that begins at a position, or None where not all are known."""
@@ -96,13 +100,13 @@ class AnswerCache:
             return None
         self._settle()
         rows = self._rows(first)
-        return self._answers[rows] if bool(self._known[rows].all()) else None
+        return self._answers[rows] if self._known[rows].all() else None
 
     def put(self, first: int, answers: Tensor) -> None:
-        """Keep the answers (B, ...) of the batch that begins at a position. They may still be on their way on a GPU."""
+        """Keep the answers (B, ...) of the batch that begins at a position; who computes them is not waited for."""
         if not self.closed:
             self._settle()
-            self._pending = (first, answers)
+            self._pending = (first, ToHost(answers.detach().float()))
 
     def flush(self) -> None:
         """Write what is not written yet."""
@@ -110,8 +114,8 @@ class AnswerCache:
         if not self._changed or self.closed:
             return
         self._changed = False
-        count = int(self._known.nonzero().max()) + 1  # what comes after is not known yet
-        content = save({"answers": self._answers[:count].contiguous(), "known": self._known[:count].contiguous()})
+        count = int(self._known.nonzero()[0].max()) + 1  # what comes after is not known yet
+        content = save({"answers": self._answers[:count], "known": torch.from_numpy(self._known[:count])})
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_file(self._file(), hashlib.blake2b(content, digest_size=DIGEST).digest() + content)
@@ -124,11 +128,11 @@ class AnswerCache:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _settle(self) -> None:
-        """Take over the last batch: by now a GPU has it, so nobody waits."""
+        """Take over the last batch. What a GPU does after it is not waited for, and it has come this far long since."""
         if self._pending is not None:
             (first, answers), self._pending = self._pending, None
             rows = self._rows(first)
-            self._answers[rows] = answers.detach().float().cpu()
+            self._answers[rows] = answers.get()
             self._known[rows] = True
             self._changed = True
 
@@ -141,17 +145,17 @@ class AnswerCache:
             self._answers, self._known = self._read()
         return slice(row, row + self.batch)
 
-    def _read(self) -> tuple[Tensor, Tensor]:
-        answers, known = torch.zeros(self._entries, *self.shape), torch.zeros(self._entries, dtype=torch.bool)
+    def _read(self) -> tuple[Tensor, Known]:
+        answers, known = torch.zeros(self._entries, *self.shape), np.zeros(self._entries, bool)
         try:
             raw = self._file().read_bytes()
             digest, content = raw[:DIGEST], raw[DIGEST:]
             if hashlib.blake2b(content, digest_size=DIGEST).digest() == digest:
                 tensors = load(content)
                 count = len(tensors["known"])
-                answers[:count], known[:count] = tensors["answers"], tensors["known"]
-        except (OSError, SafetensorError, KeyError, RuntimeError):
-            known.zero_()  # not there, damaged, or of another shape: said anew
+                answers[:count], known[:count] = tensors["answers"], tensors["known"].numpy()
+        except (OSError, SafetensorError, KeyError, RuntimeError, ValueError):
+            known[:] = False  # not there, damaged, or of another shape: said anew
         return answers, known
 
     def _file(self) -> Path:

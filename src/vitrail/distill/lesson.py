@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from vitrail.contracts import Batch
+from vitrail.data.transfer import to_device
 from vitrail.distill.cache import VERSION, AnswerCache
 from vitrail.settings import Config
 
@@ -41,10 +42,10 @@ class Lesson:
         cache = self.cache
         if cache is None or batch.failures or not cache.fits(batch.positions):
             return self._ask(batch)
-        first = int(batch.positions[0])
+        first = int(batch.positions.numpy()[0])  # which is on the host
         known = cache.recall(first)
         if known is not None:
-            known = known.to(batch.images.device, non_blocking=True)
+            known = to_device(known, batch.images.device)
             if self.verified:
                 return known
             said = self._ask(batch)
