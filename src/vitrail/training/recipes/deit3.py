@@ -6,8 +6,8 @@ Time: 800 epochs, 1.0e9 images seen; at the 1,053 images/s that timm publishes f
 11 days. Result: top-1 81.4 (S), 83.8 (B), 84.9 (L), 85.2 (H) (facebookresearch/deit, README_revenge.md). B and L are
 trained at 192 px, H at 160, and fine-tuned at 224 for 20 epochs (AdamW, rate 1e-5, decay 0.1). Not reproduced here.
 
-H has patches of 14, which do not divide 160: 154 is taken here. The commands name no clipping of gradients, but the LAMB
-that they name (apex's FusedLAMB, and timm's) clips their norm to 1 unless it is told otherwise.
+H has patches of 14, which do not divide 160: 154 is taken here. The commands name no clipping of gradients, but their
+LAMB (apex's FusedLAMB, and timm's) clips the norm to 1 unless it is told otherwise.
 """
 
 from __future__ import annotations
