@@ -12,7 +12,7 @@ import torch
 from vitrail.errors import TrainingError, UsageError
 from vitrail.run import start, training
 from vitrail.run.folder import refuse_place
-from vitrail.run.prepare import check_early
+from vitrail.run.prepare import check_model
 
 
 @pytest.fixture
@@ -43,6 +43,39 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_settings_that_cannot_be_are_refused_before_the_data_is_opened(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        start({"data.source": "photos", "model.name": "vit_tiny", **wrong}, quiet=True)
+
+
+@pytest.mark.usefixtures("unread")
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"train.freeze": "backbone", "train.lora_rank": 4}, "choose one"),
+        ({"train.freeze": "backbone", "distill.teacher": "auto", "distill.kind": "feature"}, "choose hard or soft"),
+        ({"distill.weight": 0.3}, "add --teacher"),
+        ({"recipe": "finetune"}, "fine_tune"),
+        ({"task.name": "clasify"}, "classify"),
+        ({"device": "abacus"}, "device"),
+    ],
+)
+def test_what_contradicts_is_refused_before_weights_are_read(
+    wrong: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "open_weights", lambda *given: pytest.fail("weights were read"))
+    with pytest.raises(UsageError, match=words):
+        start({"data.source": "photos", "model.weights": "runs/train/photos", **wrong}, quiet=True)
+
+
+@pytest.mark.usefixtures("unread")
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"train.lora_alpha": 4.0}, "train.lora_alpha: it would do nothing: LoRA is off: set train.lora_rank"),
+        ({"train.beta2": 0.9, "train.optimizer": "sgd"}, "train.beta2: it would do nothing: sgd has one momentum"),
+    ],
+)
+def test_what_would_do_nothing_is_refused_before_the_data_is_opened(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         start({"data.source": "photos", "model.name": "vit_tiny", **wrong}, quiet=True)
 
@@ -94,7 +127,7 @@ def test_a_place_that_may_not_be_written_is_refused_at_once(
     ],
 )
 def test_what_only_the_data_can_tell_is_left_to_it(stated: dict[str, Any]) -> None:
-    check_early({"data.source": "photos", **stated})
+    check_model({"data.source": "photos", **stated})
 
 
 def test_a_run_computes_with_the_threads_it_writes_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from vitrail.data.dataset import DatasetSource
 from vitrail.errors import UsageError
 from vitrail.layers.block import DropPath
 from vitrail.run import finish, resume, start
-from vitrail.run.prepare import check_early
+from vitrail.run.prepare import check_model
 from vitrail.training.optimizer import Updater
 from vitrail.training.recipes import Pretrained
 
@@ -195,4 +195,4 @@ def test_lora_on_a_model_without_linear_layers_is_refused_before_an_image_is_rea
     like = Pretrained("x", "resnet18", {}, 32, 1, "mean", mean=(0.5,), std=(0.5,), head=False)
     stated = {"data.source": "drawn", "model.name": "resnet18", "model.weights": "x", "train.lora_rank": 4}
     with pytest.raises(UsageError, match="no linear layers"):
-        check_early(stated, like)
+        check_model(stated, like)

@@ -18,9 +18,9 @@ from vitrail.contracts import Backbone, Variant
 from vitrail.errors import UsageError
 from vitrail.pretraining.autoencoder import SeesSome
 from vitrail.pretraining.masks import unit_for
-from vitrail.settings import NO_TASK, Config, Stated, build
+from vitrail.settings import NO_TASK, Stated, build
 from vitrail.training.choices.augmentation import choose_augmentation
-from vitrail.training.choices.chooser import Chooser
+from vitrail.training.choices.chooser import Chooser, value_of
 from vitrail.training.choices.facts import Choice, Facts
 from vitrail.training.choices.geometry import choose_geometry
 from vitrail.training.choices.machine import choose_machine
@@ -47,7 +47,7 @@ def refuse_useless(stated: Stated) -> None:
     config, defaults = build(stated), build({"data.source": "any", "task.name": NO_TASK})
     for path in stated:
         for beginning, why in USELESS.items():
-            if path.startswith(beginning) and _value(config, path) != _value(defaults, path):
+            if path.startswith(beginning) and value_of(config, path) != value_of(defaults, path):
                 raise UsageError(f"{path}: pretraining has no use for it: {why}")
 
 
@@ -134,10 +134,3 @@ def _images(chooser: Chooser) -> None:
         "randaugment_ops": (0, plain),
     }
     choose_augmentation(chooser, wishes)
-
-
-def _value(config: Config, path: str) -> Any:
-    node: Any = config
-    for part in path.split("."):
-        node = getattr(node, part)
-    return node

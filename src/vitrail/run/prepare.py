@@ -27,7 +27,18 @@ from vitrail.settings import CUSTOM, NO_TASK, Config, DataConfig, PretrainConfig
 from vitrail.tasks import create_task, list_tasks, numbered_task
 from vitrail.tasks.segment import Segment
 from vitrail.training.journal import Journal
-from vitrail.training.recipes import SMALL, Choice, Facts, Pretrained, Reason, choose, has_size
+from vitrail.training.recipes import (
+    LEARNING,
+    SMALL,
+    Choice,
+    Facts,
+    Pretrained,
+    Reason,
+    choose,
+    has_size,
+    refuse_idle,
+    refuse_unknown,
+)
 
 
 @dataclass(frozen=True)
@@ -120,11 +131,8 @@ def leave_out_strangers(data: Data, task: Task, journal: Journal) -> Data:
     return Data(data.source, without(data.audit, data.source, lost), split)
 
 
-def check_early(stated: Stated, pretrained: Pretrained | None = None) -> tuple[Config, str]:
-    """What can be wrong before any image is read: names, types, sizes, device.
-
-    pretrained: what training starts from, whose model is stated.  Returns the unfilled config and the device.
-    """
+def check_early(stated: Stated) -> str:
+    """What can be wrong before weights or images are read: names, types, what contradicts. Returns the device."""
     config = build(stated)
     if config.task.name == NO_TASK or config.pretrain != PretrainConfig():
         raise UsageError(
@@ -132,10 +140,20 @@ def check_early(stated: Stated, pretrained: Pretrained | None = None) -> tuple[C
         )
     if config.task.name not in list_tasks():
         raise unknown("task", config.task.name, list_tasks())
+    refuse_unknown(config.recipe)
     refuse_learners(config)
+    return pick_device(config.device)
+
+
+def check_model(stated: Stated, pretrained: Pretrained | None = None) -> Config:
+    """What can be wrong of the model before any image is read: its options, sizes, what of it is to learn.
+
+    pretrained: what training starts from, whose model is stated.  Returns the unfilled config.
+    """
+    config = build(stated)
     if config.model.name != CUSTOM:
         _sketch(stated, pretrained)
-    return config, pick_device(config.device)
+    return config
 
 
 def _sketch(stated: Stated, pretrained: Pretrained | None) -> None:
@@ -171,6 +189,8 @@ def _build_without_memory(row: Variant, stated: Stated, side: int, pretrained: P
     of_task = _of_task(build(stated).task.name) if "task.name" in stated else {}
     facts = Facts(images=10_000, classes=2, native_size=side, flip=True, pretrained=pretrained, **of_task)
     config = choose(facts, row, stated).config
+    refuse_learners(config)
+    refuse_idle(stated, config, LEARNING)
     preprocessor_of(config)
     with torch.device("meta"):
         settle_learners(build_model(config, numbered_task(config.task.name, 2)), config)
@@ -204,6 +224,7 @@ def choose_settings(stated: Stated, data: Data, device: str, pretrained: Pretrai
     row = variant("vit_tiny" if name == CUSTOM else name)
     threads = int(stated.get("threads", 0)) or torch.get_num_threads()
     choice = choose(facts, row, {**stated, "device": device, "threads": threads})
+    refuse_idle(stated, choice.config)
     _check_mixing(choice.config)
     if choice.config.data.batched:
         refuse_if_unfit(choice.config)

@@ -42,7 +42,7 @@ from vitrail.training.checkpoint import Progress
 from vitrail.training.journal import Journal, duration
 from vitrail.training.loop import Loop
 from vitrail.training.memory import peak_memory_mb
-from vitrail.training.recipes import Choice, Facts, Reason
+from vitrail.training.recipes import Choice, Facts, Reason, refuse_idle, without_idle
 from vitrail.training.trial import measure
 
 VERB = "pretrain"
@@ -188,7 +188,8 @@ def _choose(stated: Stated, data: Data, device: str) -> Choice:
     )
     number = int(stated.get("threads", 0)) or torch.get_num_threads()
     row = variant(build(stated).model.name)
-    choice = choose(facts, row, {**stated, "device": device, "threads": number})
+    choice = without_idle(choose(facts, row, {**stated, "device": device, "threads": number}), stated)
+    refuse_idle(stated, choice.config)
     own = choice.config.train
     if own.batch_size % own.accumulate:
         raise UsageError(f"train.batch_size {own.batch_size} is not a multiple of train.accumulate {own.accumulate}")

@@ -33,6 +33,7 @@ from vitrail.run.loops import make_loop
 from vitrail.run.prepare import (
     Data,
     check_early,
+    check_model,
     choose_settings,
     divide,
     leave_out_strangers,
@@ -110,10 +111,11 @@ def start(
     journal = Journal(quiet)
     refuse_place(out)
     refuse_epochs(stated, deadline)
+    device = check_early(stated)
+    teachers.refuse_unused(build(stated))
     origin = open_weights(stated, backbone)
     stated, begins = settle_model(stated, origin, journal)
-    checked, device = check_early(stated, origin.pretrained(may_keep_head(stated, origin)) if origin else None)
-    teachers.refuse_unused(checked)
+    checked = check_model(stated, origin.pretrained(may_keep_head(stated, origin)) if origin else None)
     teacher = teachers.open_named(checked, device)
     source = source or open_source(checked.data, stated.get("task.name"))
     stated, inferred = settle_task(stated, source, journal)

@@ -186,6 +186,8 @@ def settle_head(stated: Stated, origin: Origin, task: Task | None) -> tuple[Stat
     if kept:
         theirs, prepared = origin.read.task, origin.read.preprocessor
         taken = {f"preprocess.{name}": getattr(prepared, name) for name in ("resize", "crop_fraction", "interpolation")}
+        if settled.get("preprocess.resize", prepared.resize) != "crop":
+            del taken["preprocess.crop_fraction"]  # which would do nothing
         if theirs.dense:
             taken["task.decoder"] = theirs.state()["decoder"]
         for path, value in taken.items():

@@ -19,7 +19,7 @@ class Chooser:
     def __init__(self, facts: Facts, variant: Variant, stated: Stated) -> None:
         checked = build(stated)  # types are read once here, so that what follows computes with numbers
         self.facts, self.variant = facts, variant
-        self.stated: Stated = {path: _value(checked, path) for path in stated}
+        self.stated: Stated = {path: value_of(checked, path) for path in stated}
         self._reasons: list[Reason] = []
         self._told: set[str] = set()
 
@@ -46,11 +46,12 @@ class Chooser:
 
 def complete(config: Config) -> Stated:
     """Every field of a complete config as stated values: what a repeated or resumed run is built from."""
-    stated = {path: _value(config, path) for path, _ in fields() if path != "model.options"}
+    stated = {path: value_of(config, path) for path, _ in fields() if path != "model.options"}
     return stated | {f"model.options.{name}": value for name, value in config.model.options.items()}
 
 
-def _value(config: Config, path: str) -> Any:
+def value_of(config: Config, path: str) -> Any:
+    """What a complete config has at a dotted path."""
     node: Any = config
     for part in path.split("."):
         node = node[part] if isinstance(node, Mapping) else getattr(node, part)

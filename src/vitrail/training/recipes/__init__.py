@@ -19,9 +19,11 @@ from vitrail.training.choices.augmentation import refuse_unsuitable
 from vitrail.training.choices.chooser import Chooser, complete
 from vitrail.training.choices.facts import Choice, Facts, Pretrained, Reason
 from vitrail.training.choices.geometry import SMALL, has_size
+from vitrail.training.choices.idle import LEARNING, refuse_idle, without_idle
 
 __all__ = [
-    "SMALL", "Choice", "Facts", "Pretrained", "Reason", "choose", "complete", "has_size", "list_recipes",
+    "LEARNING", "SMALL", "Choice", "Facts", "Pretrained", "Reason", "choose", "complete", "has_size", "list_recipes",
+    "refuse_idle", "refuse_unknown", "without_idle",
 ]  # fmt: skip
 
 AUTO = "auto"
@@ -39,20 +41,25 @@ def list_recipes() -> list[str]:
     return [AUTO, *_recipes()]
 
 
+def refuse_unknown(name: str) -> None:
+    """UsageError for what is no recipe, with the nearest that is."""
+    if name not in list_recipes():
+        raise unknown("recipe", name, list_recipes())
+
+
 def choose(facts: Facts, variant: Variant, stated: Stated) -> Choice:
     """Fill every field that `stated` leaves open; what is stated is never touched.
 
     variant: the model's row. Raises UsageError on an unknown recipe or a value that a field or the task refuses.
     """
     name = str(stated.get("recipe", AUTO))
-    if name not in list_recipes():
-        raise unknown("recipe", name, list_recipes())
+    refuse_unknown(name)
     refuse_unsuitable(Chooser(facts, variant, stated).stated, facts)
     why = "as stated"
     if name == AUTO:
         name, why = _by_rule(facts, variant, stated)
     choice: Choice = _recipes()[name].choose(facts, variant, {**stated, "recipe": name})
-    return replace(choice, reasons=(Reason("recipe", name, why), *choice.reasons))
+    return without_idle(replace(choice, reasons=(Reason("recipe", name, why), *choice.reasons)), stated)
 
 
 MANY, LARGE = 500_000, 160
