@@ -28,14 +28,14 @@ from sklearn.metrics import (
 )
 from test_report_page import NASTY, Page
 
+from vitrail.data.masks import UNTOLD
 from vitrail.report import deviation, plots, statistics, summary
 from vitrail.report.data import ReportData
 from vitrail.report.html import write_report
 from vitrail.report.section import Section
 from vitrail.report.sections import section_of
 from vitrail.tasks import list_tasks
-from vitrail.tasks.depth import MOST_SAMPLED, DepthMeter
-from vitrail.tasks.segment import UNTOLD
+from vitrail.tasks.meters.maps import MOST_SAMPLED, DepthMeter
 
 Made = tuple[Any, Any]
 Report = Callable[..., ReportData]

@@ -16,11 +16,13 @@ from sklearn import metrics as sklearn_metrics
 
 import vitrail
 from vitrail.contracts import MapFile
+from vitrail.data.masks import UNTOLD
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import BadImage, DataError, IntegrityError, UsageError
 from vitrail.settings import TaskConfig
 from vitrail.tasks import create_task, restore
-from vitrail.tasks.segment import UNTOLD, Segment, boundary_scores
+from vitrail.tasks.meters.masks import boundary_scores
+from vitrail.tasks.segment import Segment
 
 RNG = np.random.default_rng(0)
 

@@ -13,6 +13,9 @@ from vitrail.errors import BadImage, DataError
 LIMIT = 2**53
 """Larger numbers are cut to this when a mask is read: no int64 holds all of them, and none is a class."""
 
+UNTOLD = -1
+"""In encoded masks: a pixel whose truth is not known; it counts in no loss and no metric."""
+
 Stored = np.ndarray[Any, np.dtype[np.int64]]
 
 

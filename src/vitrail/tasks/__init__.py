@@ -1,7 +1,7 @@
 """One file is one task: its head, loss, metrics, and how a target is read and a prediction decoded.
 
 A task's module offers `fit(targets, config, named)` (a task for these training targets), `numbered(outputs)` (one whose
-outputs have numbers for names) and `restore(state)`.
+outputs have numbers for names) and `restore(state)`. A folder here is no task, but what tasks share.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def list_tasks() -> list[str]:
     """Names of all tasks."""
-    return sorted(info.name for info in pkgutil.iter_modules(__path__))
+    return sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.ispkg)
 
 
 def _module(name: str) -> ModuleType:

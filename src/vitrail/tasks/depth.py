@@ -17,6 +17,7 @@ from vitrail.data.units import split_unit
 from vitrail.errors import BadImage, DataError, UsageError
 from vitrail.settings import TaskConfig
 from vitrail.tasks import chosen, counterparts, refuse_taken
+from vitrail.tasks.meters.maps import DepthMeter
 from vitrail.tasks.regress import rescaled, same_units, short
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ VARIANCE_FOCUS = 0.85
 """lambda of the scale-invariant loss (Lee et al. 2019, arXiv 1907.10326, equation 3)."""
 MOST_READ = 500
 """Training maps that are read for mean and spread, evenly spaced; more would not move them."""
-MOST_SAMPLED = 100_000
-"""Pixels of a split that are kept to be drawn."""
-DELTA = 1.25
-"""A pixel is right to the k-th degree where the larger of said / true and its inverse is below this to the k."""
 
 
 class Depth:
@@ -112,7 +109,6 @@ class Depth:
 
         l1 is the mean absolute error. silog, of d = log said - log true, is the root of mean(d^2) - 0.85 mean(d)^2.
         """
-
         from vitrail.data.transfer import beside
 
         assert mixing is None, "mixes is false"
@@ -162,7 +158,7 @@ class Depth:
 
         Several maps: r2 is the mean over them, and each has its own mae/NAME and rmse/NAME.
         """
-        return DepthMeter(self)
+        return DepthMeter(self.names, self.usual, self.values)
 
     def tuned(self, outputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> Task:
         """Itself."""
@@ -280,76 +276,3 @@ def restore(state: Mapping[str, Any]) -> Depth:
         names, units, mean, std, scale=scale, missing=None if missing is None else float(missing), loss=state["loss"],
         decoder=str(state["decoder"]),
     )  # fmt: skip
-
-
-class DepthMeter:
-    """Sums over known pixels.
-
-    images: of each image in turn, (M, 7): known pixels, then over them the sums of |said - true|, its square, true, its
-    square, |true - mean| and its square, where mean is the training set's.  ratios: pixels with a positive truth, then
-    over them the sums of |said - true| / true and of those right to the first, second and third degree.  sample: some
-    pixels, evenly spaced over everything seen, as rows (map, true, said).
-    """
-
-    def __init__(self, task: Depth) -> None:
-        self.task = task
-        self.ratios = np.zeros(5, np.float64)
-        self.images: list[np.ndarray[Any, np.dtype[np.float64]]] = []
-        self._sample: list[np.ndarray[Any, np.dtype[np.float64]]] = []
-        self._kept, self._stride, self._next = 0, 1, 0
-
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
-        true = targets.cpu().numpy().astype(np.float64)  # (B, M, H, W)
-        said = self.task.values(outputs.float().cpu().numpy()).astype(np.float64)
-        known = np.isfinite(true)
-        apart = np.where(known, said - true, 0.0)
-        told = np.where(known, true, 0.0)
-        usual = np.asarray(self.task.usual)[:, None, None]
-        off = np.where(known, true - usual, 0.0)
-        parts = (known, np.abs(apart), apart**2, told, told**2, np.abs(off), off**2)
-        self.images += list(np.stack([part.sum(axis=(2, 3)) for part in parts], axis=-1))  # (B, M, 7)
-        said, positive = said[known], told[known]
-        self._keep(np.stack([np.nonzero(known)[1], positive, said], axis=1))
-        said, positive = said[positive > 0], positive[positive > 0]
-        ratio = np.maximum(said, 1e-12) / positive
-        ratio = np.maximum(ratio, 1 / ratio)
-        relative = np.abs(said - positive) / positive
-        self.ratios += [len(said), relative.sum(), *((ratio < DELTA**k).sum() for k in (1, 2, 3))]
-
-    def _keep(self, rows: np.ndarray[Any, Any]) -> None:
-        """Every stride-th of all rows; when they are too many, every other of those is dropped."""
-        kept = rows[self._next :: self._stride]
-        self._next = (self._next - len(rows)) % self._stride
-        self._sample.append(kept)
-        self._kept += len(kept)
-        while self._kept > MOST_SAMPLED:
-            whole = np.concatenate(self._sample)[::2]
-            self._next += self._stride * (self._kept % 2)
-            self._sample, self._kept, self._stride = [whole], len(whole), 2 * self._stride
-
-    @property
-    def sample(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Rows (map, true, said) in units, at most MOST_SAMPLED."""
-        return np.concatenate(self._sample) if self._sample else np.zeros((0, 3))
-
-    def compute(self) -> dict[str, float]:
-        if not self.images:
-            return {}
-        values: dict[str, float] = {}
-        fits = []
-        for name, sums in zip(self.task.names, np.sum(self.images, axis=0), strict=True):
-            count, absolute, squared, total, squares = sums[:5].tolist()
-            if not count:
-                continue
-            of = f"/{name}" if self.task.outputs > 1 else ""
-            values |= {f"mae{of}": absolute / count, f"rmse{of}": math.sqrt(squared / count)}
-            spread = squares - total**2 / count
-            if spread > 1e-12 * max(1.0, squares):
-                fits.append(1 - squared / spread)
-        if fits:
-            values["r2"] = sum(fits) / len(fits)
-        positive, relative, *right = self.ratios.tolist()
-        if positive:
-            values["abs_rel"] = relative / positive
-            values |= {f"delta{k}": hits / positive for k, hits in enumerate(right, start=1)}
-        return values

@@ -97,7 +97,6 @@ class MultiLabel:
 
         A mixed image has the labels of both, each by its share. Evaluation is plain binary cross-entropy.
         """
-
         from vitrail.data.transfer import beside
 
         wanted = targets.float()

@@ -16,7 +16,8 @@ from vitrail.report.data import Key, Panel, ReportData, Scale, percent
 from vitrail.report.deviation import Named
 from vitrail.report.section import Chosen, DenseSection, Hero, Metric
 from vitrail.report.statistics import Doubles
-from vitrail.tasks.depth import Depth, DepthMeter
+from vitrail.tasks.depth import Depth
+from vitrail.tasks.meters.maps import DepthMeter
 from vitrail.tasks.regress import short
 
 if TYPE_CHECKING:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from vitrail.contracts import Floats, Pixels, Prediction, Task
+from vitrail.data.masks import UNTOLD
 from vitrail.report import charts, colours, statistics
 from vitrail.report.charts import Curve, Figures
 from vitrail.report.data import Key, Panel, ReportData, percent, quoted
 from vitrail.report.matrix import matrix
 from vitrail.report.section import Chosen, DenseSection, Hero, Mark, Metric, opening, ranged
 from vitrail.report.statistics import Confused, Counts, Doubles, Interval
-from vitrail.tasks.segment import UNTOLD, Segment, SegmentMeter
+from vitrail.tasks.meters.masks import SegmentMeter
+from vitrail.tasks.segment import Segment
 
 if TYPE_CHECKING:
     from vitrail.evaluate.evaluator import Evaluation
