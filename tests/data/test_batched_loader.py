@@ -224,7 +224,7 @@ def test_a_target_per_pixel_follows_its_image_and_a_broken_one_fails_its_sample(
     told = {failure.key: failure.reason for batch in batches for failure in batch.failures}
     assert told == {
         source.items[2].key: "its mask is broken on purpose",
-        source.items[3].key: "its target is 17 x 13 pixels, the image 18 x 13",
+        source.items[3].key: "its target: 13 x 17 pixels, the image 13 x 18",
     }
     for batch in batches:
         assert batch.targets.shape == (4, 2, 24, 24)

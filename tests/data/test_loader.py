@@ -275,7 +275,7 @@ def test_a_target_per_pixel_follows_its_image_and_a_broken_one_fails_its_sample(
     told = {failure.key: failure.reason for batch in batches for failure in batch.failures}
     assert told == {
         source.items[2].key: "its mask is broken on purpose",
-        source.items[3].key: "its target is 7 x 10 pixels, the image 8 x 10",
+        source.items[3].key: "its target: 10 x 7 pixels, the image 10 x 8",
     }
     for batch in batches:
         assert batch.targets.shape == (4, 8, 8)

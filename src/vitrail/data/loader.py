@@ -25,6 +25,7 @@ from vitrail.data.cache import CachedSource
 from vitrail.data.joint import JointTransform
 from vitrail.data.order import Order
 from vitrail.data.preprocess import Preprocessor
+from vitrail.data.sizes import misfit
 from vitrail.data.workers import Pipeline
 from vitrail.errors import BadImage
 from vitrail.settings import Config
@@ -217,9 +218,8 @@ class _DenseWork:
     def _pair(self, index: int, item: Item, key: tuple[int, ...]) -> tuple[Tensor, Values]:
         pixels = self._source.read(index, self._shape[0])
         values: Values = self._targets.encode(item.target)
-        if values.shape[-2:] != pixels.shape[:2]:
-            (high, wide), (height, width) = values.shape[-2:], pixels.shape[:2]
-            raise BadImage(f"its target is {high} x {wide} pixels, the image {height} x {width}")
+        if apart := misfit(values.shape[-2:], pixels.shape[:2]):
+            raise BadImage(f"its target: {apart}")
         return self._joint(pixels, values, self._targets.blank(self._shape[1:]), key)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from vitrail.contracts import DrawnMap, MapFile
 from vitrail.data import image
+from vitrail.data.sizes import sized
 from vitrail.errors import BadImage, DataError
 
 MAP_EXTENSIONS = (".png", ".tif", ".tiff", ".npy", ".bmp", ".gif", ".webp", ".pgm")
@@ -62,5 +63,5 @@ def _checked(values: Values, max_pixels: int) -> Values:
         shape = " x ".join(map(str, values.shape))
         raise BadImage(f"its shape is {shape or 'a scalar'}; (height, width) or (maps, height, width) is expected")
     if values.shape[-2] * values.shape[-1] > max_pixels:
-        raise BadImage(f"has {values.shape[-2]} x {values.shape[-1]} pixels, more than the limit of {max_pixels:,}")
+        raise BadImage(f"has {sized(values.shape[-2:])} pixels, more than the limit of {max_pixels:,}")
     return values.astype(np.uint8) if values.dtype.kind == "b" else values

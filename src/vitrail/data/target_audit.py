@@ -9,6 +9,7 @@ from vitrail.contracts import Failure, Source
 from vitrail.data.audit import Audit
 from vitrail.data.items import at_row
 from vitrail.data.map_audit import MapAudit
+from vitrail.data.sizes import misfit
 
 
 def target_faults(audit: Audit, maps: MapAudit) -> dict[int, str]:
@@ -23,9 +24,8 @@ def target_faults(audit: Audit, maps: MapAudit) -> dict[int, str]:
             found[index] = "its target: there is none"
         elif fact.reason:
             found[index] = f"its target: {fact.reason}"
-        elif (fact.width, fact.height) != (width, height):
-            turned = ", turned by a quarter" if (fact.height, fact.width) == (width, height) else ""
-            found[index] = f"its target: {fact.width} x {fact.height} pixels, the image {width} x {height}{turned}"
+        elif apart := misfit((fact.height, fact.width), (height, width)):
+            found[index] = f"its target: {apart}"
     return found
 
 

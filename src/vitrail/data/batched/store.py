@@ -13,6 +13,7 @@ from vitrail.contracts import DenseTargets, Pixels, Source, Targets
 from vitrail.data.batched.fit import crops_of, kept_size, refuse_if_unfit
 from vitrail.data.batched.whole import Integers
 from vitrail.data.preprocess import Preprocessor
+from vitrail.data.sizes import misfit
 from vitrail.data.workers import Pipeline
 from vitrail.errors import BadImage, UsageError
 from vitrail.settings import Config
@@ -105,9 +106,8 @@ class _Reading:
             values = self._blank(pixels.shape[:2])
             if self._targets.dense:
                 values = self._targets.encode(self._source.items[index].target)
-                if values.shape[-2:] != pixels.shape[:2]:
-                    (high, wide), (height, width) = values.shape[-2:], pixels.shape[:2]
-                    raise BadImage(f"its target is {high} x {wide} pixels, the image {height} x {width}")
+                if apart := misfit(values.shape[-2:], pixels.shape[:2]):
+                    raise BadImage(f"its target: {apart}")
         except BadImage as error:
             return None, _compact(self._blank((1, 1))), error.reason
         fit = self._preprocessor

@@ -13,6 +13,7 @@ from vitrail.data.findings.finding import Finding, counted, of_samples
 from vitrail.data.findings.survey import Survey
 from vitrail.data.items import at_row
 from vitrail.data.map_values import MapValues
+from vitrail.data.sizes import misfit
 
 Meaning = Literal["classes", "objects", "numbers"]
 
@@ -93,11 +94,12 @@ def _sizes(survey: Survey, facts: Mapping[int, Facts]) -> Iterator[Finding]:
     sizes = dict(zip(survey.audit.usable, survey.audit.sizes, strict=True))
     cases, words = [], []
     for index, fact in sorted(facts.items()):
-        if not fact.reason and index in sizes and sizes[index] != (fact.width, fact.height):
-            width, height = sizes[index]
-            turned = ", turned by a quarter" if (width, height) == (fact.height, fact.width) else ""
+        if fact.reason or index not in sizes:
+            continue
+        width, height = sizes[index]
+        if apart := misfit((fact.height, fact.width), (height, width)):
             cases.append([index])
-            words.append(f"mask {fact.width} x {fact.height}, image {width} x {height}{turned}")
+            words.append(f"mask {apart}")
     if cases:
         yield Finding(
             "mask_size_mismatch",
