@@ -13,6 +13,7 @@ import torch
 from vitrail.assemble import VisionModel, create_model
 from vitrail.contracts import Task
 from vitrail.data.preprocess import Preprocessor
+from vitrail.explain.target import Target
 from vitrail.tasks.classify import Classify
 
 LABELS = ("cat", "dog", "猫 <b>$x^</b>")
@@ -66,3 +67,13 @@ def small(model: VisionModel) -> Small:
 def photo() -> np.ndarray[Any, Any]:
     """(40, 60, 3) uint8: wider than high, so that a crop leaves both sides out."""
     return np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def aim() -> Callable[..., Target]:
+    """`aim(images, output)`: the same output of every image; further parts of a `Target` by name."""
+
+    def aimed(images: torch.Tensor, output: int = 0, **parts: Any) -> Target:
+        return Target(torch.full((len(images),), output), **parts)
+
+    return aimed

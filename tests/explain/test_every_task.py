@@ -19,6 +19,7 @@ from vitrail.explain.methods import get_method, list_methods
 from vitrail.explain.methods.raw_attention import raw_attention, where
 from vitrail.explain.methods.rollout import chain, rollout
 from vitrail.explain.record import record
+from vitrail.explain.target import Target
 from vitrail.runtime.torch_engine import make_engine
 from vitrail.settings import TaskConfig
 from vitrail.tasks import create_task
@@ -123,7 +124,7 @@ def test_of_an_image_seen_in_windows_the_one_at_its_centre_is_explained(method: 
     ready = tiled(pixels)
     top, left = ((length - 32) // 2 for length in ready.shape[1:])
     window = torch.from_numpy(ready[None, :, top : top + 32, left : left + 32].copy())
-    expected = get_method(method).compute(model, window, None, layer=None, head=None)[0].numpy()
+    expected = get_method(method).compute(model, window, Target(torch.tensor([0])), layer=None, head=None)[0].numpy()
     assert np.array_equal(made.raw[top : top + 32, left : left + 32], expected)
     assert np.isfinite(made.raw).sum() == 32 * 32
     assert made.heatmap.shape == size

@@ -20,6 +20,7 @@ from vitrail.explain.methods import get_method, list_methods
 from vitrail.explain.methods.raw_attention import maps, raw_attention
 from vitrail.explain.methods.rollout import chain, rollout
 from vitrail.explain.record import record
+from vitrail.explain.target import Target
 
 # ------------------------------------------------------------------------------------------------------ the catalogue
 
@@ -47,11 +48,11 @@ def test_listing_methods_loads_no_torch() -> None:
 @pytest.mark.parametrize("name", list_methods())
 @pytest.mark.parametrize("pooling", ["cls", "mean", "map"])
 def test_every_method_gives_a_finite_map_over_the_pixels(
-    name: str, pooling: str, make_model: Callable[..., VisionModel], images: Tensor
+    name: str, pooling: str, make_model: Callable[..., VisionModel], images: Tensor, aim: Callable[..., Target]
 ) -> None:
     model = make_model(pooling=pooling, cls=pooling == "cls", registers=2).train()
     before = torch.random.get_rng_state()
-    made = get_method(name).compute(model, images, None, layer=None, head=None)
+    made = get_method(name).compute(model, images, aim(images), layer=None, head=None)
     assert made.shape == (2, 32, 32)
     assert made.dtype == torch.float32
     assert bool(made.isfinite().all())
@@ -61,9 +62,11 @@ def test_every_method_gives_a_finite_map_over_the_pixels(
 
 
 @pytest.mark.parametrize("name", list_methods())
-def test_a_batch_is_explained_as_its_images_are(name: str, model: VisionModel, images: Tensor) -> None:
-    both = get_method(name).compute(model, images, None, layer=None, head=None)
-    alone = get_method(name).compute(model, images[1:], None, layer=None, head=None)
+def test_a_batch_is_explained_as_its_images_are(
+    name: str, model: VisionModel, images: Tensor, aim: Callable[..., Target]
+) -> None:
+    both = get_method(name).compute(model, images, aim(images), layer=None, head=None)
+    alone = get_method(name).compute(model, images[1:], aim(images[1:]), layer=None, head=None)
     torch.testing.assert_close(both[1:], alone, rtol=1e-4, atol=1e-6)
 
 
@@ -126,11 +129,11 @@ def test_attention_pooling_is_asked_itself_unless_a_layer_is_named(
 
 def test_maps_hold_every_layer_and_head(model: VisionModel, images: Tensor) -> None:
     made = maps(model, images)
-    assert made.shape == (2, 3, 3, 4, 4)
+    assert [layer.shape for layer in made] == [(2, 3, 4, 4)] * 3
     for layer in range(3):
         for head in range(3):
             one = raw_attention(model, images, layer=layer, head=head)[:, ::8, ::8]
-            assert torch.equal(made[:, layer, head], one)
+            assert torch.equal(made[layer][:, head], one)
 
 
 @pytest.mark.parametrize(("asked", "range_"), [({"layer": 3}, "0 to 2"), ({"head": -4}, "-3 to -1")])

@@ -14,6 +14,7 @@ from vitrail.errors import UsageError, unknown
 from vitrail.explain.attention import Explainable
 from vitrail.explain.explanation import Explanation
 from vitrail.explain.methods import Method, get_method
+from vitrail.explain.target import Target
 from vitrail.runtime.torch_engine import make_engine
 
 
@@ -58,19 +59,21 @@ def explain(
     chosen = get_method(method)
     _refuse(chosen, target, layer, head)
     model = artifact.model
+    explainable: Explainable = model  # type: ignore[assignment]  # a protocol cannot say "a Module that has these"
+    if why := chosen.fits(explainable):
+        raise UsageError(why)
     device = next(model.parameters()).device
     preprocessor = artifact.preprocessor
     ready = preprocessor(pixels)[None]  # (1, C, H, W)
     outputs = make_engine(model, str(device), preprocessor.windows)(ready)
     prediction = artifact.task.decode(outputs, [source], [partial(preprocessor.to_image, size=pixels.shape[:2])])[0]
     labels = output_names(artifact.task)
-    wanted = _target(target, labels, _most(outputs[0])) if chosen.by_class else None
-    explainable: Explainable = model  # type: ignore[assignment]  # a protocol cannot say "a Module that has these"
-    index = None if wanted is None else torch.tensor([wanted], device=device)
+    wanted = _target(target, labels, _most(outputs[0]))
+    asked = Target(torch.tensor([wanted], device=device))
     window = _centre(ready.shape[2:], preprocessor.windows)
     images = torch.from_numpy(ready[:, :, *window]).to(device)  # (1, C, H, W), of one window
     raw = np.full(ready.shape[2:], np.nan, np.float32)
-    computed = chosen.compute(explainable, images, index, layer=layer, head=head)
+    computed = chosen.compute(explainable, images, asked, layer=layer, head=head)
     raw[window] = computed[0].detach().float().cpu().numpy()
     part = ", centre window" if images.shape != ready.shape else ""
     return Explanation(
@@ -79,7 +82,7 @@ def explain(
         prediction=prediction,
         method=chosen.name,
         where=f"{chosen.where(explainable, layer, head)}{part}",
-        target="" if wanted is None else labels[wanted],
+        target=labels[wanted] if chosen.by_class else "",
         preprocessor=preprocessor,
     )
 

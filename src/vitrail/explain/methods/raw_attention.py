@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from vitrail.errors import UsageError
-from vitrail.explain.attention import Attention, Explainable, attend, depth, on_pixels, pooling, resolve
+from vitrail.explain.attention import Explainable, attend, depth, on_pixels, pooling, resolve, unsuited
 from vitrail.explain.methods import Method
+from vitrail.explain.target import Target
 
 
 def raw_attention(
     model: Explainable,
     images: Tensor,
-    target: Tensor | None = None,
+    target: Target | None = None,
     *,
     layer: int | None = None,
     head: int | None = None,
@@ -34,15 +33,10 @@ def raw_attention(
     return on_pixels(chosen, (images.shape[2], images.shape[3]))
 
 
-def maps(model: Explainable, images: Tensor) -> Tensor:
-    """Every block and head at once: images (B, C, H, W) -> (B, L, A, h, w), as `raw_attention` reads each.
-
-    Raises UsageError where blocks differ in their number of heads.
-    """
-    attention: Attention = attend(model, images)
-    if len({weights.shape[1] for weights in attention.blocks}) > 1:
-        raise UsageError("the blocks of this model differ in their number of heads: ask for one layer at a time")
-    return torch.stack([attention.from_reader(weights) for weights in attention.blocks], dim=1)
+def maps(model: Explainable, images: Tensor, target: Target | None = None) -> list[Tensor]:
+    """Every block and head at once: images (B, C, H, W) -> of each block (B, A, h, w), as `raw_attention` reads it."""
+    attention = attend(model, images)
+    return [attention.from_reader(weights) for weights in attention.blocks]
 
 
 def where(model: Explainable, layer: int | None, head: int | None) -> str:
@@ -61,6 +55,9 @@ METHOD = Method(
     source="Vaswani et al. 2017 (arXiv 1706.03762), equation 1",
     compute=raw_attention,
     where=where,
+    fits=unsuited,
+    cost="attention",
     by_layer=True,
     by_head=True,
+    per_head=maps,
 )

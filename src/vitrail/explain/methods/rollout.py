@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vitrail.explain.attention import Explainable, attend, depth, on_pixels, resolve
+from vitrail.explain.attention import Explainable, attend, depth, on_pixels, resolve, unsuited
 from vitrail.explain.methods import Method
+from vitrail.explain.target import Target
 
 
 def rollout(
     model: Explainable,
     images: Tensor,
-    target: Tensor | None = None,
+    target: Target | None = None,
     *,
     layer: int | None = None,
     head: int | None = None,
@@ -55,5 +56,7 @@ METHOD = Method(
     source="Abnar and Zuidema 2020 (arXiv 2005.00928), section 3",
     compute=rollout,
     where=where,
+    fits=unsuited,
+    cost="attention",
     by_layer=True,
 )
