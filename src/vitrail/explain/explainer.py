@@ -70,7 +70,7 @@ def explain(
     labels = output_names(artifact.task)
     wanted = _target(target, labels, _most(outputs[0]))
     asked = Target(torch.tensor([wanted], device=device))
-    window = _centre(ready.shape[2:], preprocessor.windows)
+    window = centre_window(ready.shape[2:], preprocessor.windows)
     images = torch.from_numpy(ready[:, :, *window]).to(device)  # (1, C, H, W), of one window
     raw = np.full(ready.shape[2:], np.nan, np.float32)
     computed = chosen.compute(explainable, images, asked, layer=layer, head=head)
@@ -108,7 +108,7 @@ def _most(outputs: np.ndarray[Any, Any]) -> int:
     return int(np.argmax(outputs.reshape(len(outputs), -1).mean(axis=1)))
 
 
-def _centre(size: tuple[int, ...], window: tuple[int, int] | None) -> tuple[slice, ...]:
+def centre_window(size: tuple[int, ...], window: tuple[int, int] | None) -> tuple[slice, ...]:
     """Rows and columns of the window at the centre of (H, W) pixels; all of them where there are no windows."""
     sides = zip(size, window or size, strict=True)
     return tuple(slice((length - side) // 2, (length - side) // 2 + side) for length, side in sides)
