@@ -92,13 +92,14 @@ def test_no_two_names_of_ours_become_one_of_theirs() -> None:
     from small import MODELS, WRITABLE
 
     import vitrail
+    from vitrail.models import family_of
 
     for layout, cases in WRITABLE.items():
         for case in cases:
             name, reduced = MODELS[case]
             with torch.device("meta"):
                 model = vitrail.create_model(name, outputs=3, **reduced)
-            family = type(model.backbone).__module__.rpartition(".")[2]
+            family = family_of(model.backbone)
             table = all_layouts()[layout].table_for(family, model.backbone.config)
             links, homeless = table.links(list(model.state_dict()))
             theirs = [name for link in links for name in link.theirs]

@@ -18,6 +18,7 @@ from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import UsageError
 from vitrail.layers.recompute import recompute
 from vitrail.models import create_backbone, families, list_models, timm, variant
+from vitrail.seeding import derive_seed
 from vitrail.settings import build
 from vitrail.tasks import create_task
 
@@ -110,7 +111,7 @@ def test_first_values_are_a_function_of_seed_and_model(name: str) -> None:
     assert len(drawn) > 4
     assert not [k for k in drawn if torch.equal(tensors[k], other.backbone.state_dict()[k])]
     with torch.random.fork_rng():
-        torch.manual_seed(timm.derive_seed(1, "init", name.removeprefix("timm:")))
+        torch.manual_seed(derive_seed(1, "init", name.removeprefix("timm:")))
         theirs = timm_library.create_model(model.backbone.config.name, num_classes=0, **model.backbone.config.given())
     assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in model.backbone.body.state_dict().items())
 
@@ -262,10 +263,10 @@ def test_what_timm_refuses_is_said_in_words() -> None:
 def test_without_timm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     timm.find.cache_clear()
-    timm._library.cache_clear()
+    timm.library.library.cache_clear()
     try:
         with pytest.raises(UsageError, match="pip install timm"):
             vitrail.create_model("timm:resnet10t")
     finally:
         monkeypatch.undo()
-        timm._library.cache_clear()
+        timm.library.library.cache_clear()

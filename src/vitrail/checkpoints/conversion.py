@@ -33,7 +33,7 @@ from vitrail.checkpoints.timm_whole import read_timm, timm_name
 from vitrail.contracts import Backbone, Task
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import IntegrityError, UsageError
-from vitrail.models import configure, variant
+from vitrail.models import configure, family_of, variant
 from vitrail.settings import CUSTOM, NO_TASK, Config
 from vitrail.tasks import numbered_task, restore
 
@@ -258,9 +258,8 @@ def unique(labels: Sequence[str]) -> list[str]:
 def _config(source: str | Path, identity: Identity, config: Any, prepared: Fields) -> Config:
     """A run's config with this model in it: what its folder needs to be used and trained further."""
     if config.size[0] != config.size[1]:
-        raise UsageError(
-            f"a model folder is for square images, and this model is for {config.size[0]} x {config.size[1]}"
-        )
+        size = f"{config.size[1]} x {config.size[0]}"
+        raise UsageError(f"a model folder is for square images, and this model is for {size} pixels")
     stated: settings.Stated = {
         "data.source": str(source),
         "data.channels": config.in_channels,
@@ -285,7 +284,7 @@ def _layout_of(dest: Path, model: VisionModel) -> Layout:
     suffix = dest.suffix.lower()
     if suffix not in KNOWN or suffix == ".safetensors":
         return layout_named("vitrail")
-    family = type(model.backbone).__module__.rpartition(".")[2]
+    family = family_of(model.backbone)
     fitting = [
         layout
         for layout in all_layouts().values()

@@ -28,6 +28,7 @@ from vitrail.checkpoints.table import Table, rows
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import IntegrityError, UsageError
 from vitrail.layers.initialise import fill_buffers
+from vitrail.models import family_of
 
 UNSEEN = ("image_size", "patch_size", "drop_path", "drop_path_rule", "layer_scale")
 """Fields in which a file may differ from a model that takes its weights: resized, or of training alone."""
@@ -54,7 +55,7 @@ def load_weights(model: nn.Module, source: str | Path, new_head: bool = False) -
             raise _of_no_layout(bundle)
         values, entries = gather(ANY, own, bundle.tensors, config, new_head)
         return _finish(model, values, entries, bundle, "vitrail")
-    family = type(model.backbone).__module__.rpartition(".")[2]
+    family = family_of(model.backbone)
     fitting = [
         (layout, tensors, table) for layout, tensors, tables in found for table in tables if table.family == family
     ]
@@ -242,7 +243,7 @@ def save_weights(
 def write(layout: Layout, model: VisionModel, dest: Path, preprocessor: Preprocessor | None = None) -> list[Path]:
     """Write one layout; see `save_weights`."""
     backbone: Any = model.backbone
-    family = type(backbone).__module__.rpartition(".")[2]
+    family = family_of(backbone)
     config = backbone.config.model_copy(update={"image_size": _side(backbone.image_size)})
     task = model.task.name
     if task != "classify" and layout.name != "vitrail":

@@ -16,6 +16,7 @@ from vitrail.checkpoints.report import Entry, LoadReport, check
 from vitrail.checkpoints.table import Table, rows
 from vitrail.contracts import Rows
 from vitrail.errors import UsageError
+from vitrail.models import family_of
 
 
 class Head(Protocol):
@@ -46,7 +47,7 @@ def transfer(model: VisionModel, source: VisionModel, read: LoadReport, inherite
 
     Raises UsageError where only another patch is in the way, and IntegrityError where anything else is.
     """
-    family = type(model.backbone).__module__.rpartition(".")[2]
+    family = family_of(model.backbone)
     table = Table(family, rows(("backbone.**", "backbone.**")), needs=())
     theirs = expected({"backbone.": source.backbone})
     if hasattr(model.backbone, "config"):

@@ -1,4 +1,4 @@
-"""One file is one family: its config, its table of variants, its class. This folder is the catalogue.
+"""One file, or folder, is one family: its config, its table of variants, its class. This folder is the catalogue.
 
 A family's module offers VARIANTS (rows), SHORT (short name -> full name) and `build` (config -> backbone). One whose
 models are another library's has no rows: its `find` makes the row of a name when it is asked for, or gives None.
@@ -47,6 +47,11 @@ def families() -> dict[str, ModuleType]:
     """Family name -> its module."""
     names = sorted(info.name for info in pkgutil.iter_modules(__path__))
     return {name: importlib.import_module(f"{__name__}.{name}") for name in names}
+
+
+def family_of(backbone: object) -> str:
+    """The family of a backbone of the catalogue; of one from elsewhere, the package that it is from."""
+    return type(backbone).__module__.removeprefix(f"{__name__}.").partition(".")[0]
 
 
 @cache

@@ -1,88 +1,22 @@
-"""Any model of timm, as `timm:NAME` (https://github.com/huggingface/pytorch-image-models), where timm is installed.
-
-timm's `forward_features` is the backbone; pooling and classifier are ours. A LayerNorm that timm applies after pooling
-is kept (see `normalise_pooled`), what else its classifier had is taken out. Attention inside is timm's own and cannot
-be recorded.
-
-The one exception to the rule that a parameter's first value depends on (seed, its full name) alone: here timm draws
-them, in its own order, from a generator forked for it and seeded by (seed, "init", model name).
-"""
+"""A model of timm as a backbone: what it does is learned by running a copy of it without memory."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import torch
-from pydantic import Field, create_model, model_validator
 from torch import Tensor, nn
 
-from vitrail.contracts import Features, Fit, Stage, Variant
-from vitrail.errors import UsageError, unknown
+from vitrail.contracts import Features, Stage
+from vitrail.errors import UsageError
 from vitrail.layers.cells import pooled_cells
-from vitrail.layers.foreign import Grid, Look, arguments_of, grid_at, listed_blocks, look, prune, run_before, stride_of
+from vitrail.layers.foreign import Grid, Look, grid_at, listed_blocks, look, prune, run_before, stride_of
 from vitrail.layers.pooled_norm import normalise_pooled
 from vitrail.layers.pyramid import resampled, strides_of
+from vitrail.models.timm.config import TimmConfig, create
+from vitrail.models.timm.library import PREFIX, prefix_names_of, refusals
 from vitrail.seeding import derive_seed
-from vitrail.settings import Positive, Strict
-
-PREFIX = "timm:"
-
-Option = bool | Annotated[int, Field(le=65_536)] | float | str | tuple[Annotated[int, Field(le=65_536)], ...] | None
-"""An argument of a timm model that a config can hold; None is timm's own."""
-
-
-class TimmConfig(Strict):
-    """What every model of timm has; each model's own class adds the arguments that it takes."""
-
-    name: str
-    """As timm has it, without the prefix."""
-    patch_size: Positive
-    """Stride of the stem in pixels; only plain vision transformers have another than their own."""
-    image_size: Positive | tuple[Positive, Positive] = 224
-    """Pixels, one number for a square."""
-    in_channels: Positive = 3
-    pooling: Literal["cls", "mean", "map", "seq"] = "mean"
-    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """timm's drop_path_rate."""
-
-    stride: ClassVar[int] = 0
-    """The stem's own stride."""
-    coarsest: ClassVar[int] = 0
-    """The stride of its last map."""
-    arguments: ClassVar[frozenset[str]] = frozenset()
-    """All that the model's class takes."""
-    plain: ClassVar[bool] = False
-    """Whether it is a transformer on one grid, whose patch can be chosen."""
-
-    @model_validator(mode="after")
-    def _possible(self) -> TimmConfig:
-        if self.patch_size != self.stride and not self.plain:
-            raise ValueError(f"its stem has a stride of {self.stride} px, which is fixed: leave patch_size out")
-        if self.drop_path and "drop_path_rate" not in self.arguments:
-            raise ValueError("it has no stochastic depth: set train.drop_path=0")
-        return self
-
-    @property
-    def size(self) -> Grid:
-        """(H, W), pixels."""
-        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
-
-    def given(self) -> dict[str, Any]:
-        """Arguments for timm beyond its own."""
-        own = {"in_chans": self.in_channels}
-        if "img_size" in self.arguments:
-            own["img_size"] = self.size  # type: ignore[assignment]
-        if self.plain:
-            own["patch_size"] = self.patch_size
-        if self.drop_path:
-            own["drop_path_rate"] = self.drop_path  # type: ignore[assignment]
-        others = set(type(self).model_fields) - set(TimmConfig.model_fields)
-        stated = {name: getattr(self, name) for name in others}
-        return own | {name: value for name, value in stated.items() if value is not None}
 
 
 class TimmBackbone(nn.Module):
@@ -95,8 +29,8 @@ class TimmBackbone(nn.Module):
         super().__init__()
         self.config = config
         self.in_channels, self.image_size = config.in_channels, config.size
-        self.body = _create(config)
-        self.prefix_names = _prefix_names(self.body)
+        self.body = create(config)
+        self.prefix_names = prefix_names_of(self.body)
         seen = self._look()
         self._norm = next((path for path in ("fc_norm", "head.norm") if self._pools_before(path, seen)), "")
         self._idle = tuple(name for name in seen.idle if not self._norm or not name.startswith(f"{self._norm}."))
@@ -155,7 +89,7 @@ class TimmBackbone(nn.Module):
                 return body.forward_features(images)
             return body.forward_intermediates(images, norm=False, output_fmt="NCHW")
 
-        with _refusals(self.config.name):
+        with refusals(self.config.name):
             seen = look(self.body, run)
         first = seen.outputs[0] if pyramid else seen.outputs
         if not isinstance(first, Tensor) or first.ndim not in (3, 4):
@@ -271,7 +205,7 @@ class TimmBackbone(nn.Module):
             return
         if not hasattr(body, "set_input_size"):
             raise UsageError(f"{PREFIX}{self.config.name} cannot change its image size of {self.image_size} px")
-        with _refusals(self.config.name):
+        with refusals(self.config.name):
             cast(Any, body).set_input_size(img_size=size)
 
     # ------------------------------------------------------------------------------------------------- first values
@@ -295,7 +229,7 @@ class TimmBackbone(nn.Module):
         """The body again, on the CPU, drawn from a seed; the global generator stays as it was."""
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(seed)
-            body = _create(self.config)
+            body = create(self.config)
             if self.image_size != self.config.size:
                 self._resize(body, self.image_size)
         prune(body, self._idle)
@@ -306,121 +240,3 @@ def _on_meta(module: nn.Module) -> bool:
     """Whether a buffer, or a tensor that is neither buffer nor parameter, has no memory."""
     held = (value for part in module.modules() for value in vars(part).values())
     return any(t.is_meta for t in module.buffers()) or any(isinstance(v, Tensor) and v.is_meta for v in held)
-
-
-@contextmanager
-def _refusals(name: str) -> Iterator[None]:
-    """What timm raises at a wrong argument is the user's to mend, whatever its class; what it warns of is not."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except UsageError:
-        raise
-    except Exception as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UsageError(f"{PREFIX}{name} cannot be used with this size and these options: {why}") from None
-
-
-def _create(config: TimmConfig) -> nn.Module:
-    with _refusals(config.name):
-        body: nn.Module = _library().create_model(config.name, pretrained=False, num_classes=0, **config.given())
-    return body
-
-
-def _prefix_names(body: nn.Module) -> tuple[str, ...]:
-    count = int(getattr(body, "num_prefix_tokens", 0) or 0)
-    named = [name for name in ("cls", "dist") if getattr(body, f"{name}_token", None) is not None]
-    return (*named, *["register"] * count)[:count]
-
-
-@cache
-def _library() -> Any:
-    try:
-        import timm
-    except ImportError:
-        raise UsageError(f"{PREFIX}NAME needs timm, which is not installed here: pip install timm") from None
-    return timm
-
-
-# --------------------------------------------------------------------------------------------------------------- rows
-
-
-@cache
-def find(name: str) -> Variant | None:
-    """The row of `timm:NAME`, made when it is asked for; None for a name without the prefix.
-
-    Raises UsageError where timm is not installed, or offers its nearest names where it has no such model.
-    """
-    if not name.startswith(PREFIX):
-        return None
-    timm, bare = _library(), name.removeprefix(PREFIX)
-    if bare.split(".")[0] not in timm.list_models() or not timm.is_model(bare):
-        raise unknown("model", name, [PREFIX + known for known in timm.list_models()])
-    with torch.device("meta"), _refusals(bare):
-        body = timm.create_model(bare, pretrained=False, num_classes=0)
-    said = timm.get_pretrained_cfg(bare)
-    config = _config(bare, body, said)
-    return Variant(
-        name,
-        "timm",
-        config,
-        f"timm {timm.__version__}",
-        fit,
-        normalisation="half" if tuple(said.mean) == (0.5, 0.5, 0.5) else "imagenet",
-        crop_fraction=float(said.crop_pct),
-        interpolation="bilinear" if said.interpolation == "bilinear" else "bicubic",
-        stochastic_depth="drop_path_rate" in config.arguments,
-    )
-
-
-def _config(name: str, body: nn.Module, said: Any) -> TimmConfig:
-    """A class with the arguments that this model takes, and its values as timm has them."""
-    arguments = arguments_of(type(body))
-    free = [key for key in sorted(arguments) if not key.startswith(CLOSED) and not hasattr(TimmConfig, key)]
-    fields: dict[str, Any] = {key: (Option, None) for key in free if key not in TimmConfig.model_fields}
-    made = cast(type[TimmConfig], create_model("TimmConfig", __base__=TimmConfig, **fields))
-    reductions = [entry["reduction"] for entry in getattr(body, "feature_info", None) or () if "reduction" in entry]
-    patch = getattr(getattr(body, "patch_embed", None), "patch_size", None)
-    made.stride = 4 if 4 in reductions else reductions[0] if reductions else patch[0] if patch else 1
-    made.coarsest = max(reductions, default=made.stride)
-    made.arguments = frozenset(arguments)
-    one_grid = patch is not None and set(reductions) <= {made.stride} == {patch[0]}
-    made.plain = one_grid and "patch_size" in arguments
-    prefix, pool = _prefix_names(body), str(getattr(body, "global_pool", "avg"))
-    pooling = "cls" if pool == "token" and "cls" in prefix else "map" if pool == "map" else "mean"
-    height, width = said.input_size[1:]
-    size = height if height == width else (height, width)
-    return made(name=name, patch_size=made.stride, image_size=size, pooling=cast(Any, pooling))
-
-
-CLOSED = (
-    "_", "args", "kwargs", "self", "num_classes", "in_chans", "img_size", "patch_size", "drop_path_rate", "global_pool",
-    "drop_rate", "head_init", "head_hidden", "head_norm", "head_bias", "head_drop", "head_conv", "pool_include",
-    "pretrained", "checkpoint", "cache", "device", "dtype", "cfg",
-)  # fmt: skip
-"""How arguments begin that are ours to set, that are about the classifier, or that would fetch or read files."""
-
-
-LEAST = 64
-
-
-def fit(config: TimmConfig, image_size: int) -> Fit:
-    """A plain transformer: the largest patch that leaves 64 tokens, or 16 of an image under 32 px; else timm's own."""
-    if not config.plain:
-        left = -(-image_size // config.coarsest)
-        more = "; a larger --image-size gives it more" if left < 4 else ""
-        why = f"its stem has stride {config.stride}, which is fixed: {image_size} px end in {left} x {left} cells{more}"
-        return Fit({"patch_size": config.stride}, why)
-    wanted = LEAST if image_size >= 32 else 16
-    fitting = [p for p in (16, 14, 12, 8, 7, 6, 4, 2) if image_size % p == 0 and (image_size // p) ** 2 >= wanted]
-    patch = fitting[0] if fitting else 1
-    side = image_size // patch
-    return Fit(
-        {"patch_size": patch}, f"{image_size}/{patch} = {side} patches a side: the largest that leaves {wanted} tokens"
-    )
-
-
-VARIANTS: tuple[Variant, ...] = ()
-SHORT: Mapping[str, str] = {}
-build = TimmBackbone
