@@ -14,11 +14,11 @@ Tokens stand in raster order: token n is the patch at row n // w, column n % w.
 """
 
 from vitrail.contracts.arrays import Floats, Pixels
-from vitrail.contracts.backbone import Backbone, CellMap, Features, Stage
+from vitrail.contracts.backbone import Backbone, CellMap, Features, Measured, Stage
 from vitrail.contracts.batch import Batch, DenseTargets, Failure, Mixing, Targets
 from vitrail.contracts.engine import Engine
 from vitrail.contracts.prediction import ROW, SPLIT_COLUMN, Prediction, Spread
-from vitrail.contracts.source import DrawnMap, FileSource, Hints, Item, MapFile, Source
+from vitrail.contracts.source import DrawnMap, FileSource, Hints, Item, LocatedSource, MapFile, Source
 from vitrail.contracts.task import Meter, Rows, Task
 from vitrail.contracts.variant import Fit, Published, Variant
 
@@ -38,7 +38,9 @@ __all__ = [
     "Floats",
     "Hints",
     "Item",
+    "LocatedSource",
     "MapFile",
+    "Measured",
     "Meter",
     "Mixing",
     "Pixels",

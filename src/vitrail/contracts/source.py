@@ -77,6 +77,17 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class LocatedSource(Source, Protocol):
+    """A source that knows where in its images things stand."""
+
+    def located(self, index: int, name: str, size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+        """The pixels of sample `index`, an image of (h, w), that show what an answer called `name` is about: (h, w).
+
+        None where nothing of the kind is there, or where it is not known. Raises BadImage for what cannot be drawn.
+        """
+
+
+@runtime_checkable
 class FileSource(Source, Protocol):
     """A source whose every sample is one image file."""
 

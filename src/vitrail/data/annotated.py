@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vitrail.contracts import DrawnMap, Failure, Hints, MapFile, Pixels
 from vitrail.data import image
 from vitrail.data.items import Items, SplitName
-from vitrail.data.outlines import Drawing, Outline
+from vitrail.data.outlines import Drawing, Mask, Outline, inside
 from vitrail.data.wording import counted
 from vitrail.errors import DataError, UsageError, unknown
 
@@ -20,12 +22,16 @@ MOST_CLASSES = 254
 """A mask keeps 0 for the ground and 255 for what is not known."""
 
 
+Box = tuple[float, float, float, float]
+
+
 @dataclass(frozen=True)
 class Annotated:
     """One image. key: unique.  path: of its file.  split: where the data dictates it.
 
     classes: of its objects, one for each.  counted: whether each is one object (a crowd is not).  outlines: of each,
-    as (class, polygons, runs), or () where only boxes are known.  mask: a file that has a class per pixel, or None.
+    as (class, polygons, runs), or () where only boxes are known.  boxes: of each, (left, top, right, bottom) in pixels,
+    None where it has none.  mask: a file that has a class per pixel, or None.
     """
 
     key: str
@@ -36,6 +42,7 @@ class Annotated:
     counted: tuple[bool, ...] = ()
     outlines: tuple[tuple[str, tuple[tuple[float, ...], ...], tuple[int, ...]], ...] = ()
     mask: Path | None = None
+    boxes: tuple[Box | None, ...] = ()
 
 
 class AnnotatedSource:
@@ -58,6 +65,7 @@ class AnnotatedSource:
             raise DataError(f"{location} annotates no image that can be found")
         self.name, self.location = name, str(location)
         self.ignored = tuple(ignored)
+        self._images = tuple(images)
         self._paths = [each.path for each in images]
         self._max_pixels = max_pixels
         chosen = _chosen(classes, target)
@@ -88,6 +96,25 @@ class AnnotatedSource:
     def content(self, index: int) -> bytes:
         """The file's bytes; raises BadImage."""
         return image.read_bytes(self._paths[index])
+
+    def located(self, index: int, name: str, size: tuple[int, int]) -> Mask | None:
+        """The objects of class `name`, (h, w): their outlines, and the boxes of those that have none; None without any.
+
+        Raises BadImage where an outline does not fit the image.
+        """
+        own = self._images[index]
+        found = np.zeros(size, bool)
+        drawn = own.outlines or tuple((each, (), ()) for each in own.classes)
+        boxes = own.boxes or (None,) * len(drawn)
+        for (called, polygons, runs), box in zip(drawn, boxes, strict=True):
+            if called != name:
+                continue
+            if polygons or runs:
+                found |= inside(Outline(1, polygons, runs), size)
+            elif box is not None:
+                left, top, right, bottom = (max(0, round(side)) for side in box)
+                found[top:bottom, left:right] = True
+        return found if found.any() else None
 
 
 Made = tuple[list[Any], tuple[str, ...], str]

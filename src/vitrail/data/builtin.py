@@ -76,6 +76,7 @@ class ShapesSource:
         self.hints = Hints(
             flip=not {"angle", "box"} & set(names), native_size=self.config.size
         )  # a mirror turns and moves
+        self._names = names
         self._items = _ShapesItems(self.config, names)
 
     @property
@@ -91,6 +92,22 @@ class ShapesSource:
     def content(self, index: int) -> bytes:
         """What the pixels are a pure function of: nothing needs to be drawn to know it."""
         return f"shapes {self.config.seed} {self.config.size} {index}".encode()
+
+    def located(self, index: int, name: str, size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+        """Where the objects stand that an answer called `name` is about, (S, S); None of depth, which is everywhere.
+
+        The main object of its class, angle, size and box; of a label or a mask's class all objects of that shape; of
+        the count all there are.
+        """
+        shown = shapes.scene(self.config.seed, index).shapes
+        if "depth" in self._names or size != (self.config.size, self.config.size):
+            return None
+        if name in shapes.CLASSES and "class" not in self._names:
+            shown = tuple(shape for shape in shown if shape.kind == name)
+        elif name != "count":
+            shown = shown[:1] if name != "background" else ()
+        covers = [shapes.cover(shape, self.config.size) >= 0.5 for shape in shown]
+        return np.logical_or.reduce(covers) if covers else None
 
     def truth(self, index: int) -> dict[str, Any]:
         """All that is known of image `index`.

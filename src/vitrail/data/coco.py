@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.contracts import Failure
-from vitrail.data.annotated import Annotated, AnnotatedSource
+from vitrail.data.annotated import Annotated, AnnotatedSource, Box
 from vitrail.data.items import SPLIT_WORDS, SplitName, is_text
 from vitrail.data.outlines import runs_of
 from vitrail.data.references import IMAGE_FOLDERS
@@ -98,6 +98,16 @@ def _image_folder(path: Path, reader: _Reader, stated: str | None) -> Path:
     )
 
 
+def _box(stated: Any) -> Box | None:
+    """[left, top, width, height] -> (left, top, right, bottom); None for what is no box: nothing is learned of it."""
+    if not isinstance(stated, list) or len(stated) != 4:
+        return None
+    if not all(type(value) in (int, float) and abs(value) < 1e6 for value in stated):
+        return None
+    left, top, width, height = map(float, stated)
+    return left, top, left + width, top + height
+
+
 def _folders(place: Path) -> list[str]:
     try:
         return sorted(entry.name for entry in os.scandir(place) if entry.name.casefold() in IMAGE_FOLDERS)
@@ -183,7 +193,7 @@ class _Reader:
     def _image(
         self, key: str, path: Path, split: SplitName | None, size: tuple[int, int], places: Sequence[int]
     ) -> Annotated:
-        classes, counted, outlines = [], [], []
+        classes, counted, outlines, boxes = [], [], [], []
         for place in places:
             entry = self.objects[place]
             number = self._field(entry, "category_id", int, "annotations", place)
@@ -192,7 +202,10 @@ class _Reader:
             classes.append(self.names[number])
             counted.append(not entry.get("iscrowd"))
             outlines.append((self.names[number], *self._shape(entry.get("segmentation"), place, size)))
-        return Annotated(key, path, split, size, tuple(classes), tuple(counted), tuple(outlines))
+            boxes.append(_box(entry.get("bbox")))
+        return Annotated(
+            key, path, split, size, tuple(classes), tuple(counted), tuple(outlines), boxes=tuple(boxes)
+        )  # fmt: skip
 
     def _shape(
         self, shape: Any, place: int, size: tuple[int, int]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
 from vitrail.contracts import Failure
-from vitrail.data.annotated import Annotated, AnnotatedSource
+from vitrail.data.annotated import Annotated, AnnotatedSource, Box
 from vitrail.data.image import IMAGE_EXTENSIONS
 from vitrail.data.items import SPLIT_WORDS, SPLITS, SplitName, is_text
 from vitrail.data.tables import read_text
@@ -18,6 +20,7 @@ from vitrail.settings import DataConfig
 ANNOTATIONS, IMAGES, SETS, MASKS = "Annotations", "JPEGImages", "ImageSets", "SegmentationClass"
 MOST_BYTES = 4 * 2**20
 """Of one annotation: VOC's own are some kilobytes."""
+_NUMBER = re.compile(r"[+-]?\d{1,6}(\.\d*)?")
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
@@ -60,7 +63,12 @@ def open_voc(folder: Path, config: DataConfig, task: str | None = None) -> Annot
             ignored.append(Failure(key, f"no {MASKS}/{name}.png"))
         else:
             found = read_annotation(path)
-            images.append(Annotated(key, file, splits.get(name), found.size, tuple(found.names), mask=masks.get(name)))
+            images.append(
+                Annotated(
+                    key, file, splits.get(name), found.size, tuple(found.names), mask=masks.get(name),
+                    boxes=tuple(found.boxes),
+                )
+            )  # fmt: skip
     for name, file in files.items():
         ignored.append(Failure(f"{IMAGES}/{file.name}", f"no {ANNOTATIONS}/{name}.xml"))
     known = {f"{path.stem}" for path in annotated}
@@ -108,10 +116,15 @@ def _read_sets(folder: Path, notes: list[str]) -> dict[str, SplitName]:
 
 @dataclass
 class Annotation:
-    """What one XML file says: the image's (height, width), (0, 0) unknown, and the class of each object."""
+    """What one XML file says: the image's (height, width), (0, 0) unknown, the class of each object and its box.
+
+    boxes: (left, top, right, bottom), half-open from 0, where VOC counts from 1 and includes the last pixel; None where
+    a side is missing or no number.
+    """
 
     size: tuple[int, int] = (0, 0)
     names: list[str] = field(default_factory=list)
+    boxes: list[Box | None] = field(default_factory=list)
 
 
 def read_annotation(path: Path) -> Annotation:
@@ -134,6 +147,13 @@ def read_annotation(path: Path) -> Annotation:
     return reader.found
 
 
+def _box(sides: Sequence[float | None]) -> Box | None:
+    left, top, right, bottom = sides
+    if left is None or top is None or right is None or bottom is None:
+        return None
+    return left - 1, top - 1, right, bottom
+
+
 class _Refused(Exception):
     """What an annotation must not have."""
 
@@ -151,6 +171,7 @@ class _Reader:
         self._place: list[str] = []
         self._words: list[str] = []
         self._named = False
+        self._sides: dict[str, float] = {}
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         self.root = self.root or tag
@@ -160,6 +181,7 @@ class _Reader:
         self._words.clear()
         if self._place[1:] == ["object"]:
             self._named = False
+            self._sides.clear()
 
     def _end(self, tag: str) -> None:
         text = "".join(self._words).strip()
@@ -169,8 +191,14 @@ class _Reader:
                     raise _Refused("an object has an empty name")
                 self.found.names.append(text)
                 self._named = True
+            case ["object", "bndbox", "xmin" | "ymin" | "xmax" | "ymax" as side]:
+                if _NUMBER.fullmatch(text):
+                    self._sides[side] = float(text)
             case ["object"] if not self._named:
                 raise _Refused("an object has no name")
+            case ["object"]:
+                sides = [self._sides.get(side) for side in ("xmin", "ymin", "xmax", "ymax")]
+                self.found.boxes.append(_box(sides))
             case ["size", "height" | "width" as side]:
                 if not text.isdecimal():
                     raise _Refused(f"{side} is {text[:40]!r}, which is no number")
