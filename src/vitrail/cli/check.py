@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter as Counted
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from vitrail.cli.layout import paragraph, terminal_width
 from vitrail.cli.look import Looked, look
 from vitrail.cli.options import Call, Operands, Options, option, spelled
 from vitrail.cli.verb import Outcome, Verb, command
+from vitrail.data.statement import READ_BY, words
 from vitrail.errors import DataError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -49,11 +49,6 @@ OPTIONS = {
     "max_pixels": "data.max_pixels",
 }
 """Option -> the field that it states."""
-READ_BY = (
-    "source", "target", "images", "weight", "stratify", "group", "split_file", "val_fraction", "test_fraction",
-    "max_bad_fraction", "max_pixels", "channels", "shapes.length", "shapes.size", "shapes.seed",
-)  # fmt: skip
-"""Fields of the data that say what is read and how it is divided; the others are about training's speed."""
 MEANT_BY = ("name", "labels", "foreground", "ignore", "scale", "missing")
 """Fields of the task that say what targets mean."""
 TAKEN = frozenset((*(f"data.{name}" for name in READ_BY), *(f"task.{name}" for name in MEANT_BY)))
@@ -100,19 +95,9 @@ def _next(call: Call[CheckOptions], looked: Looked) -> list[str]:
     """The training of what was checked, with all that was stated."""
     if looked.problems:
         return []
-    stated = [(name, getattr(call.options, name)) for name in OPTIONS]
-    words = [word for name, value in stated if value is not None for word in (_option_of_train(name), str(value))]
-    fields = [f"{path}={value if isinstance(value, str) else _written(value)}" for path, value in call.stated.items()]
-    return [command("train", call.operands[0], *words, *fields)]
-
-
-def _written(value: Any) -> str:
-    """A value that was read as YAML, as YAML in one line."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _option_of_train(name: str) -> str:
-    return "--data.max_pixels" if name == "max_pixels" else spelled(name)
+    given = {path: getattr(call.options, name) for name, path in OPTIONS.items()}
+    stated = {path: value for path, value in given.items() if value is not None} | call.stated
+    return [command("train", call.operands[0], *words(stated))]
 
 
 def _write(out: Path, looked: Looked, findings: list[Finding], told: Mapping[str, Any]) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from vitrail.cli.options import Call, Operands, Options, option
 from vitrail.cli.train import statements
-from vitrail.cli.verb import Outcome, Verb, command
+from vitrail.cli.verb import Outcome, Verb
 from vitrail.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ class PretrainOptions(Options):
 
 def pretrain(call: Call[PretrainOptions]) -> Outcome:
     """Start a run, or resume one."""
+    from vitrail.report.pretrain_page import onward
+    from vitrail.settings import NO_TASK
+
     run = _resume(call) if call.options.resume else _start(call)
     metrics = {split: dict(values) for split, values in run.metrics.items()}
     return Outcome(
@@ -50,7 +53,7 @@ def pretrain(call: Call[PretrainOptions]) -> Outcome:
         outputs=run.outputs,
         warnings=run.warnings if call.options.json else (),  # the journal has said them already
         where=run.folder / "report.html",
-        next=[command("train", run.config.data.source, "--from", run.folder)],
+        next=[onward(run.folder, run.config, run.config.data.source, targets=run.data["split_of"] != NO_TASK)],
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vitrail import settings
+from vitrail.data.statement import restated, words
 from vitrail.explain import page
 from vitrail.report import geometry, plots, summary
 from vitrail.report.data import Gallery, Strip, percent, thousands
@@ -26,7 +28,7 @@ class Pretraining:
 
     loss: of the best epoch, on the val images, where they were hidden.  guess: the same of `guessing`, in words.
     hidden: how many squares of how many, `unit` pixels a side.  images: of each split.  split: how it was made.
-    Otherwise as in `ReportData`.
+    targets: whether the data has some to train on.  Otherwise as in `ReportData`.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Pretraining:
     warnings: Sequence[str] = ()
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    targets: bool = True
 
     @property
     def leaves_out(self) -> bool:
@@ -78,13 +81,26 @@ def write_pretraining(folder: Path, data: Pretraining) -> Path:
         trained=geometry.trained(data.config, dense=False),
         cost=summary.cost_rows(data.cost),
         reasons=[(name, str(value), why) for name, value, why in data.reasons],
-        next=f"vitrail train DATA --from {folder}",
+        next=onward(folder, data.config, data.config.data.source if data.command else "DATA", data.targets),
+        targets=data.targets,
         config=settings.to_yaml(data.config),
         versions=list(data.versions.items()),
         command=data.command,
         version=data.versions.get("vitrail", ""),
     )
     return page.write(folder / "report.html", html)
+
+
+def onward(folder: Path, config: Config, place: str, targets: bool) -> str:
+    """The command that trains from what was learned: on the same images, divided in the same way, if they have targets.
+
+    place: where they are.  The number of channels is left out: the weights say it.
+    """
+    if not targets:
+        return shlex.join(["vitrail", "train", "DATA", "--from", str(folder)])
+    stated = restated(config.data)
+    stated.pop("data.channels", None)
+    return shlex.join(["vitrail", "train", place, "--from", str(folder), *words(stated)])
 
 
 def _verdict(data: Pretraining) -> list[str]:

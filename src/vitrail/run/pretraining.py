@@ -320,6 +320,7 @@ def _finish(parts: _Parts, progress: Progress, guess: float) -> None:
         warnings=journal.warnings,
         command=" ".join(run.record.get("command", [])),
         versions=versions(),
+        targets=run.data["split_of"] != NO_TASK,
     )
     write_pretraining(run.folder, page)
     run.mark(
