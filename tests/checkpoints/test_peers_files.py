@@ -21,6 +21,7 @@ from small import close, logits, needs, shake
 import vitrail
 from vitrail.checkpoints.conversion import convert
 from vitrail.cli.main import main
+from vitrail.errors import UsageError
 
 Options = Mapping[str, Any]
 
@@ -98,6 +99,57 @@ def test_timm_s_own_pickle(tmp_path: Path) -> None:
     shake(theirs)
     torch.save({"state_dict": theirs.state_dict()}, tmp_path / "pvt.pth")
     _agrees(theirs, tmp_path / "pvt.pth")  # only one model of the catalogue has these shapes
+
+
+SMALL_V2 = {"depths": (1, 2), "embed_dim": 32, "num_heads": (1, 2), "window_size": 8, "num_classes": 7}
+
+
+def _small_v2(folder: Path) -> tuple[nn.Module, nn.Module]:
+    """A Swin V2 of timm for 32 px, written to `folder`, whose second level is one window of 4 cells a side, and the
+    same weights at 64 px, where that window has 8: the bias network is still asked in the scale it was trained with."""
+    timm = needs("timm")
+    from timm.models._hub import save_for_hf
+
+    made = [
+        timm.create_model("swinv2_tiny_window8_256", img_size=size, pretrained_window_sizes=windows, **SMALL_V2)
+        for size, windows in ((32, (0, 0)), (64, (8, 4)))
+    ]
+    shake(made[0])
+    learned = [name for name, _ in made[0].named_parameters()]
+    made[1].load_state_dict({name: made[0].state_dict()[name] for name in learned}, strict=False)
+    save_for_hf(made[0], folder, model_args={**SMALL_V2, "img_size": 32}, safe_serialization=True)
+    return made[0].eval(), made[1].eval()
+
+
+def test_a_swin_v2_set_to_another_size_measures_offsets_as_before(tmp_path: Path) -> None:
+    theirs, larger = _small_v2(tmp_path / "source")
+    _agrees(theirs, tmp_path / "source")
+    pictures = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    expected = logits(larger, pictures)
+    size = ("--image-size", "64")
+    for source, dest, words in (
+        ("source", "set", size), ("made", "own", size), ("source", "file.safetensors", size),
+        ("file.safetensors", "back", ()),
+    ):  # fmt: skip
+        assert main(["convert", str(tmp_path / source), str(tmp_path / dest), *words]) == 0
+    for folder in ("set", "own", "back"):
+        assert close(logits(vitrail.load(tmp_path / folder).artifact.model, pictures), expected)
+    assert main(["convert", str(tmp_path / "source"), str(tmp_path / "timm"), "--to", "timm", *size]) == 0
+    again = needs("timm").create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True).eval()
+    assert close(logits(again, pictures), expected)
+    assert main(["convert", str(tmp_path / "source"), str(tmp_path / "w.pth"), "--to", "official", *size]) == 2
+
+
+def test_weights_into_a_swin_v2_of_another_size_must_be_measured_as_they_were(tmp_path: Path) -> None:
+    _, larger = _small_v2(tmp_path / "source")
+    shape = {"depths": (1, 2), "width": 32, "heads": (1, 2), "image_size": 64, "outputs": 7}
+    model = vitrail.create_model("swinv2_tiny_window8_256", **shape)
+    with pytest.raises(UsageError, match=r"create it with pretrained_window=\(8, 4\)"):
+        vitrail.load_weights(model, tmp_path / "source")
+    model = vitrail.create_model("swinv2_tiny_window8_256", **shape, pretrained_window=(8, 4)).eval()
+    vitrail.load_weights(model, tmp_path / "source")
+    pictures = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    assert close(logits(model, pictures), logits(larger, pictures))
 
 
 # ------------------------------------------------------------------------------------------------------ transformers

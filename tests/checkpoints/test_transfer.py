@@ -19,10 +19,9 @@ from vitrail.assemble import VisionModel
 from vitrail.checkpoints.account import expected
 from vitrail.checkpoints.report import Entry, LoadReport
 from vitrail.checkpoints.transfer import transfer, unlike
-from vitrail.contracts import Rows
+from vitrail.contracts import Measured, Rows
 from vitrail.errors import IntegrityError, UsageError
 from vitrail.layers.patch import resize_kernel
-from vitrail.run.weights import Measured
 from vitrail.tasks.classify import Classify
 from vitrail.tasks.regress import Regress
 

@@ -21,6 +21,7 @@ from vitrail.checkpoints.door import (
     numbered,
     of_one_layout,
     resize,
+    settled,
     writable,
     write,
 )
@@ -162,16 +163,20 @@ def _own(
         resizable.set_image_size((image_size, image_size))
         after = made.model.state_dict()
         entries = marked_resized(entries, changed_shapes(before, after))
-        config = _at(config, image_size)
+        config = _at(config, resizable)
         preprocessor = preprocessor.model_copy(update={"size": (image_size, image_size)})
     count = sum(tensor.numel() for tensor in bundle.tensors.values())
     report = LoadReport(bundle.path, "vitrail", tuple(entries), count, config.model.name)
     return Read(made.model, config, made.task, preprocessor, report)
 
 
-def _at(config: Config, image_size: int) -> Config:
-    """The config for another image size."""
-    return config.model_copy(update={"model": config.model.model_copy(update={"image_size": image_size})})
+def _at(config: Config, backbone: Any) -> Config:
+    """The config of a run for the image size that its backbone has been set to."""
+    before, now = backbone.config, settled(backbone)
+    fields = [name for name in type(now).model_fields if name != "image_size"]
+    kept = {name: getattr(now, name) for name in fields if getattr(now, name) != getattr(before, name)}
+    model = {"image_size": now.image_size, "options": {**config.model.options, **kept}}
+    return config.model_copy(update={"model": config.model.model_copy(update=model)})
 
 
 def _foreign(
@@ -204,7 +209,7 @@ def _foreign(
         backbone: Any = model.backbone
         resized, changed = resize(backbone, values, (image_size, image_size))
         values, entries = values | resized, marked_resized(entries, changed)
-        whole = _at(whole, image_size)
+        whole = _at(whole, backbone)
         with torch.device("cpu" if new_head else "meta"):
             model = build_model(whole, task)
     state = model.state_dict()

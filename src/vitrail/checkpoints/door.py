@@ -11,9 +11,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from vitrail.assemble import VisionModel, fill
@@ -25,6 +26,7 @@ from vitrail.checkpoints.preprocessing import as_published
 from vitrail.checkpoints.report import Entry, LoadReport, check
 from vitrail.checkpoints.sources import Bundle, open_source
 from vitrail.checkpoints.table import Table, rows
+from vitrail.contracts import Measured
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import IntegrityError, UsageError
 from vitrail.layers.initialise import fill_buffers
@@ -67,7 +69,11 @@ def load_weights(model: nn.Module, source: str | Path, new_head: bool = False) -
     layout, tensors, table = fitting[0]
     claims = layout.claims(bundle)
     native, facts = _facts(table, tensors, claims)
-    _agree(bundle, {**layout.fixed.get(family, {}), **claims.fields}, facts, config, new_head)
+    said, own_config = {**layout.fixed.get(family, {}), **claims.fields}, config
+    if isinstance(model.backbone, Measured) and native:
+        said |= _measured(bundle, model.backbone, said, native)
+        own_config = config.model_copy(update=dict(model.backbone.measures()))
+    _agree(bundle, said, facts, own_config, new_head)
     head = expected({"head.": model.head}) if isinstance(model, VisionModel) else {}
     values, entries = through_twin(model.backbone, head, table, tensors, native, new_head)
     return _finish(model, values, entries, bundle, layout.name, claims.notes)
@@ -131,6 +137,18 @@ def _agree(
         )
 
 
+def _measured(bundle: Bundle, backbone: Any, said: Mapping[str, Any], native: Any) -> Mapping[str, Any]:
+    """By what a file's model measures at the image size its tensors are for, in fields of the backbone's config."""
+    theirs = {name: said[name] for name in backbone.measures() if name in said}
+    config = backbone.config.model_dump() | theirs | {"image_size": native}
+    try:
+        with torch.device("meta"):
+            measured: Mapping[str, Any] = type(backbone)(type(backbone.config).model_validate(config)).measures()
+    except ValidationError:
+        raise IntegrityError(f"{bundle.path}: its config says {theirs}, which cannot be") from None
+    return measured
+
+
 def through_twin(
     backbone: Any, head: Mapping[str, Tensor], table: Table, tensors: Mapping[str, Tensor], native: Any,
     new_head: bool = False,
@@ -156,6 +174,17 @@ def through_twin(
         resized, changed = resize(twin, values, size)
         values, entries = values | resized, marked_resized(entries, changed)
     return values, entries
+
+
+def settled(backbone: Any) -> Any:
+    """The config of a backbone at the image size that is set: what it builds computes the same."""
+    side = _side(backbone.image_size)
+    config = backbone.config.model_copy(update={"image_size": side})
+    if not isinstance(backbone, Measured) or same("image_size", side, backbone.config.image_size):
+        return config
+    kept = backbone.measures()
+    twin, _ = twin_of(backbone, tuple(backbone.image_size))
+    return config if cast(Measured, twin).measures() == kept else config.model_copy(update=dict(kept))
 
 
 def twin_of(backbone: Any, size: tuple[int, int]) -> tuple[nn.Module, Any]:
@@ -244,7 +273,7 @@ def write(layout: Layout, model: VisionModel, dest: Path, preprocessor: Preproce
     """Write one layout; see `save_weights`."""
     backbone: Any = model.backbone
     family = family_of(backbone)
-    config = backbone.config.model_copy(update={"image_size": _side(backbone.image_size)})
+    config = settled(backbone)
     task = model.task.name
     if task != "classify" and layout.name != "vitrail":
         raise UsageError(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -109,3 +109,11 @@ class Backbone(Protocol):
 
     def set_image_size(self, size: tuple[int, int]) -> None:
         """Accept images of (H, W) from now on, resizing positions; UsageError where the patch does not divide."""
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A backbone that computes something else at another image size unless its config says by what it measures."""
+
+    def measures(self) -> Mapping[str, Any]:
+        """Fields of its config that keep what it computes."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -22,7 +21,7 @@ from vitrail.checkpoints.layout import same
 from vitrail.checkpoints.report import LoadReport
 from vitrail.checkpoints.sources import SCHEMES
 from vitrail.checkpoints.transfer import transfer, unlike
-from vitrail.contracts import Backbone, Rows, Task
+from vitrail.contracts import Backbone, Measured, Rows, Task
 from vitrail.errors import UsageError
 from vitrail.models import configure
 from vitrail.settings import CUSTOM, NO_TASK, Config, Stated, build
@@ -31,14 +30,6 @@ from vitrail.training.recipes import Pretrained, Reason
 
 FREE = {"window", "drop_path_rule"}
 """Fields of a family's config that may be others than the weights': bias tables are resized, the rule is training's."""
-
-
-@runtime_checkable
-class Measured(Protocol):
-    """A backbone that computes something else at another image size unless its config says by what it measures."""
-
-    def measures(self) -> Mapping[str, Any]:
-        """Fields of its config that keep what it computes."""
 
 
 @dataclass(frozen=True)

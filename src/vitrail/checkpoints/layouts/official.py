@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from vitrail.checkpoints.identify import row_of
 from vitrail.checkpoints.layout import Layout, Outgoing
 from vitrail.checkpoints.layouts import timm
 from vitrail.checkpoints.positions import grids_that_windows_divide
@@ -60,6 +61,8 @@ def refuses(family: str, config: Any) -> str:
     usual = "cls" if family in ("deit", "pvt") else "mean"
     if config.pooling != usual:
         return f"pooling={config.pooling}"
+    if family == "swin_v2" and "pretrained_window" in row_of(family, config)[1]:
+        return f"pretrained_window={config.pretrained_window}, which its scripts read from a config of their own"
     return grids_that_windows_divide(config, clamped=family == "swin_v2") if family in ("swin", "swin_v2") else ""
 
 
