@@ -36,6 +36,24 @@ def test_the_fused_kernel_and_the_written_matrix_agree(bias: str) -> None:
         assert float(weights[..., 4:].abs().max()) == 0
 
 
+@pytest.mark.parametrize("bias", [False, True], ids=["without bias", "with bias"])
+def test_training_in_bfloat16_on_a_cpu_answers_and_learns_as_in_float32(bias: bool) -> None:
+    q, k, v = (tensor.bfloat16() for tensor in _qkv())
+    added = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(1)).bfloat16() if bias else None
+    found = {}
+    for dtype in (torch.bfloat16, torch.float64):
+        leaves = [tensor.to(dtype).requires_grad_() for tensor in (q, k, v)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+            answer = ScaledDotProduct()(*leaves, None if added is None else added.to(dtype))
+        assert answer.dtype is dtype
+        answer.sum().backward()  # type: ignore[no-untyped-call]
+        found[dtype] = [answer.detach(), *(leaf.grad for leaf in leaves)]
+    for rough, exact in zip(found[torch.bfloat16], found[torch.float64], strict=True):
+        assert rough is not None
+        assert exact is not None
+        torch.testing.assert_close(rough.double(), exact, rtol=2**-7, atol=2e-3)
+
+
 @pytest.mark.parametrize("pooling", ["cls", "map"])
 def test_a_hook_on_the_core_sees_every_attention_with_all_four_inputs(pooling: str) -> None:
     model = vitrail.create_model("vit_tiny", outputs=3, image_size=16, patch_size=8, depth=2, pooling=pooling)
