@@ -42,7 +42,7 @@ def test_training_in_bfloat16_on_a_cpu_answers_and_learns_as_in_float32(bias: bo
     added = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(1)).bfloat16() if bias else None
     found = {}
     for dtype in (torch.bfloat16, torch.float64):
-        leaves = [tensor.to(dtype).requires_grad_() for tensor in (q, k, v)]
+        leaves = [tensor.to(dtype, copy=True).requires_grad_() for tensor in (q, k, v)]
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
             answer = ScaledDotProduct()(*leaves, None if added is None else added.to(dtype))
         assert answer.dtype is dtype
