@@ -15,7 +15,7 @@ from PIL import Image
 from vitrail.contracts import Prediction
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import TrainingError, UsageError
-from vitrail.explain import overlay, typeface
+from vitrail.explain import lettering, overlay, typeface
 from vitrail.explain.explanation import Explanation
 
 
@@ -118,10 +118,10 @@ def test_no_label_stops_the_drawing_or_warns(label: str) -> None:
 
 def test_text_is_shortened_in_its_middle() -> None:
     path = "beginning/" + "middle/" * 60 + "end.jpg"
-    short = overlay._shortened(path, 13, 300)
+    short = lettering.shortened(path, 13, 300)
     assert short.startswith("beginning")
     assert short.endswith("end.jpg")
-    assert overlay._length(short, 13) <= 300
+    assert lettering.length(short, 13) <= 300
 
 
 @given(st.text(max_size=40))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from vitrail.contracts import Floats, Pixels
-from vitrail.explain import typeface
+from vitrail.explain.lettering import length, write
 
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -43,20 +42,20 @@ def draw(image: Pixels, heat: Floats, title: str, lines: Sequence[str]) -> Image
     canvas = Image.new("RGB", (inner + 2 * MARGIN, top + pair.height + below + 20 * len(lines) + MARGIN), PAPER)
     pen = ImageDraw.Draw(canvas)
     left = MARGIN + (inner - pair.width) // 2
-    _write(pen, (MARGIN, MARGIN - 2), title, 18, INK, inner)
+    write(pen, (MARGIN, MARGIN - 2), title, 18, INK, inner)
     canvas.paste(pair, (left, top))
-    _scale(canvas, pen, (left, top + pair.height + 9), pair.width)
+    draw_scale(canvas, pen, (left, top + pair.height + 9), pair.width)
     for number, line in enumerate(lines):
-        _write(pen, (MARGIN, top + pair.height + below + 20 * number + 2), line, 13, MUTED, inner)
+        write(pen, (MARGIN, top + pair.height + below + 20 * number + 2), line, 13, MUTED, inner)
     return canvas
 
 
 def panels(image: Pixels, heat: Floats) -> Image.Image:
     """The image and, beside it, the image under its heat map, without a word: for pages that have their own; RGB."""
-    plain = _fit(as_rgb(image))
+    plain = fitted(as_rgb(image))
     pair = Image.new("RGB", (2 * plain.width + GAP, plain.height), PAPER)
     pair.paste(plain, (0, 0))
-    pair.paste(_heated(plain, heat), (plain.width + GAP, 0))
+    pair.paste(heated(plain, heat), (plain.width + GAP, 0))
     return pair
 
 
@@ -77,14 +76,15 @@ def as_rgb(pixels: Pixels) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
 
 
-def _fit(image: Image.Image) -> Image.Image:
-    """The image with its longest side at `SIDE`; small ones keep their pixels visible."""
-    scale = SIDE / max(image.size)
+def fitted(image: Image.Image, side: int = SIDE) -> Image.Image:
+    """The image with its longest side at `side`; small ones keep their pixels visible."""
+    scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.NEAREST if scale >= 4 else Image.Resampling.LANCZOS)
 
 
-def _heated(plain: Image.Image, heat: Floats) -> Image.Image:
+def heated(plain: Image.Image, heat: Floats) -> Image.Image:
+    """An image under a heat map of its shape, whatever its size: in [0, 1], NaN drawn faded; RGB."""
     seen = ~np.isnan(heat)
     spread = Image.fromarray(np.nan_to_num(heat)).resize(plain.size, Image.Resampling.BILINEAR)
     mask = Image.fromarray(seen).convert("L").resize(plain.size, Image.Resampling.NEAREST)
@@ -102,56 +102,24 @@ def _mixed(heat: Floats | Doubles, grey: Doubles) -> Doubles:
     return mixed
 
 
-def _scale(canvas: Image.Image, pen: ImageDraw.ImageDraw, corner: tuple[int, int], width: int) -> None:
+def draw_scale(canvas: Image.Image, pen: ImageDraw.ImageDraw, corner: tuple[int, int], width: int) -> None:
     """The colours from least to most, with words at both ends."""
     x, y = corner
     low, high = ENDS
-    start, stop = x + _length(low, 12) + 6, x + width - _length(high, 12) - 6
-    _write(pen, (x, y - 3), low, 12, MUTED, width)
-    _write(pen, (stop + 6, y - 3), high, 12, MUTED, width)
+    start, stop = x + length(low, 12) + 6, x + width - length(high, 12) - 6
+    write(pen, (x, y - 3), low, 12, MUTED, width)
+    write(pen, (stop + 6, y - 3), high, 12, MUTED, width)
     if stop > start:
         colours = ramp(stop - start).round().astype(np.uint8)
         canvas.paste(Image.fromarray(np.repeat(colours[None], BAR, axis=0)), (start, y))
+
+
+def colours() -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The scale itself, from least to most: (256, 3) uint8."""
+    return _palette().round().astype(np.uint8)
 
 
 @cache
 def _palette() -> Doubles:
     colours: Doubles = matplotlib.colormaps[COLOURS](np.linspace(DARKEST, 1, 256))[:, :3] * 255
     return colours
-
-
-# ------------------------------------------------------------------------------------------------------------- words
-
-
-@cache
-def _font(path: Path, size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
-
-
-def _length(text: str, size: int) -> int:
-    return round(sum(_font(path, size).getlength(piece) for path, piece in typeface.runs(text)))
-
-
-def _write(
-    pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: tuple[int, int, int], width: int
-) -> None:
-    """Write `text` at (left, top), shortened in its middle to `width` pixels."""
-    x, y = float(place[0]), place[1] + size  # all fonts stand on one baseline
-    for path, piece in typeface.runs(_shortened(text, size, width)):
-        pen.text((x, y), piece, fill=colour, font=_font(path, size), anchor="ls")
-        x += _font(path, size).getlength(piece)
-
-
-def _shortened(text: str, size: int, width: int) -> str:
-    """`text`, or its beginning and end around an ellipsis: both matter in a path."""
-    text = text[:2000]
-    if _length(text, size) <= width:
-        return text
-    kept = len(text)
-    while kept > 2 and _length(_around(text, kept), size) > width:
-        kept -= max(1, kept // 20)
-    return _around(text, kept)
-
-
-def _around(text: str, kept: int) -> str:
-    return f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
