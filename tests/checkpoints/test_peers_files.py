@@ -80,18 +80,41 @@ def test_a_folder_of_timm(tmp_path: Path, name: str, options: Options) -> None:
     assert list(predictor.artifact.task.labels) == labels
 
 
-def test_a_bare_file_of_timm_leaves_vit_and_deit_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    theirs = needs("timm").create_model("vit_tiny_patch16_224")
+@pytest.mark.parametrize(("file", "wrapper"), [("w.safetensors", ""), ("w.pth", ""), ("w.pth", "state_dict")])
+def test_a_bare_file_of_timm_leaves_vit_and_deit_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, wrapper: str
+) -> None:
+    theirs, source = needs("timm").create_model("vit_tiny_patch16_224", num_classes=7), tmp_path / file
     shake(theirs)
-    save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
-    assert main(["convert", str(tmp_path / "weights.safetensors"), str(tmp_path / "made")]) == 2
+    tensors = theirs.state_dict()
+    save_file(tensors, source) if "safe" in file else torch.save({wrapper: tensors} if wrapper else tensors, source)
+    assert main(["convert", str(source), str(tmp_path / "made")]) == 2
     said = capsys.readouterr().err
-    assert "vit_tiny_patch16_224" in said
-    assert "deit_tiny_patch16_224" in said
-    assert "--model" in said
+    assert "may be those of vit_tiny_patch16_224, deit_tiny_patch16_224;" in said
+    assert "say which with --model" in said
     assert not (tmp_path / "made").exists()
-    predictor = _agrees(theirs, tmp_path / "weights.safetensors", "--model", "deit_tiny_patch16_224")
+    predictor = _agrees(theirs, source, "--model", "deit_tiny_patch16_224")
     assert predictor.artifact.preprocessor.mean == (0.485, 0.456, 0.406)
+    read = convert(source, tmp_path / "other", model="vit_tiny_patch16_224").report
+    assert (read.model, read.layout) == ("vit_tiny_patch16_224", "timm")
+
+
+@pytest.mark.parametrize(
+    ("name", "wrapper", "layout"),
+    [("deit_tiny_patch16_224", "model", "official"), ("deit_tiny_distilled_patch16_224", "", "timm"),
+     ("deit3_small_patch16_224", "", "official")],
+)  # fmt: skip
+def test_what_tells_a_deit_in_a_pickle(tmp_path: Path, name: str, wrapper: str, layout: str) -> None:
+    """The wrapper of its repository, its distillation token, or the names that its LayerScale has there."""
+    theirs = needs("timm").create_model(name, num_classes=7)
+    shake(theirs)
+    renamed = {key.replace(".ls1.gamma", ".gamma_1").replace(".ls2.gamma", ".gamma_2"): value
+               for key, value in theirs.state_dict().items()}  # fmt: skip
+    torch.save({wrapper: renamed} if wrapper else renamed, tmp_path / "w.pth")
+    report = convert(tmp_path / "w.pth", tmp_path / "made").report
+    assert (report.model, report.layout) == (name, layout)
+    pictures = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(2))
+    assert close(logits(vitrail.load(tmp_path / "made").artifact.model, pictures), logits(theirs.eval(), pictures))
 
 
 def test_timm_s_own_pickle(tmp_path: Path) -> None:

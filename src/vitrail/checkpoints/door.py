@@ -83,10 +83,11 @@ def recognise(bundle: Bundle) -> list[tuple[Layout, Mapping[str, Tensor], list[T
     """The layouts that a file may be of, likeliest first: (layout, its tensors under the layout's names, tables)."""
     marked = "timm" if "architecture" in bundle.config else "huggingface" if "model_type" in bundle.config else ""
 
-    def likelihood(layout: Layout) -> tuple[bool, int, bool]:
-        """A config's own layout, then what usually comes in such a file; "model" is the papers' own wrapper."""
+    def likelihood(layout: Layout) -> tuple[bool, bool, int]:
+        """A config's own layout, then the papers' own where their wrapper "model" is there and last where it is not,
+        then what usually comes in such a file."""
         usual = layout.containers.index(bundle.container) if bundle.container in layout.containers else 9
-        return layout.name != marked, usual, (layout.name == "official") != (bundle.wrapper == "model")
+        return layout.name != marked, (layout.name == "official") != (bundle.wrapper == "model"), usual
 
     found = []
     for layout in sorted(all_layouts().values(), key=likelihood):

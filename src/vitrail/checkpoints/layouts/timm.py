@@ -78,10 +78,12 @@ COMPUTED = (
 )
 IN_BLOCKS = "layers.{s}.blocks.{b}.attn."
 PLAIN = ("blocks.{i}.attn.qkv.weight", "patch_embed.proj.weight")
+OFFICIAL = "blocks.{i}.gamma_1"
+"""LayerScale as DeiT III's own files name it."""
 FIRST, SECOND = "layers.0.downsample.**", "layers.1.downsample.**"
 TABLES = (
-    Table("vit", VIT, needs=PLAIN, lacks=("dist_token",)),
-    Table("deit", VIT, needs=PLAIN, lacks=("reg_token", "attn_pool.**")),
+    Table("vit", VIT, needs=PLAIN, lacks=("dist_token", OFFICIAL)),
+    Table("deit", VIT, needs=PLAIN, lacks=("reg_token", "attn_pool.**", OFFICIAL)),
     Table("swin", SWIN, (f"{IN_BLOCKS}relative_position_bias_table", SECOND), (FIRST,), COMPUTED),
     Table("swin_v2", SWIN, (f"{IN_BLOCKS}logit_scale", SECOND), (FIRST,), COMPUTED),
     Table("pvt_v2", PVT_V2, needs=("stages.{s}.blocks.{b}.attn.kv.weight",)),
