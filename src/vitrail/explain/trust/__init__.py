@@ -1,0 +1,1 @@
+"""How far an explanation can be trusted, measured: the parts that `explain.faithfulness` puts together."""
