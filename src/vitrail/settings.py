@@ -212,6 +212,8 @@ class DistillConfig(Strict):
 
     teacher: str | None = None
     """A run, a model folder, torchvision:NAME, timm:NAME; or auto: a CNN trained on the same images first."""
+    teacher_epochs: Annotated[Amount, Field(gt=0, le=100_000)] | None = None
+    """Of a CNN that is trained first; None is a part of the run's own."""
     kind: Literal["hard", "soft", "feature"] = "hard"
     """Learn the teacher's decision, its softened output, or its feature map."""
     weight: Fraction = 0.5

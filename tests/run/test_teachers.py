@@ -131,7 +131,7 @@ def test_a_run_with_a_teacher_trained_first_says_what_taught_it(tmp_path: Path) 
     assert (own.folder / "report.html").is_file()
     assert own.data["fingerprint"] == run.data["fingerprint"]
     assert own.config.augment == run.config.augment
-    assert own.config.train.epochs == run.config.train.epochs
+    assert own.config.train.epochs == run.config.distill.teacher_epochs == run.config.train.epochs / 2
     assert own.config.distill.teacher is None
     accuracy = own.metrics["val"]["accuracy"]
     told = f"Taught by resnet18 ({own.folder}, val accuracy {accuracy:.4f}): its decisions, learned by the distillation"
@@ -141,6 +141,7 @@ def test_a_run_with_a_teacher_trained_first_says_what_taught_it(tmp_path: Path) 
     reasons = {reason["field"]: reason["why"] for reason in run.data["reasons"]}
     assert "DeiT" in reasons["model.name"]
     assert "distill.kind=hard" in reasons["distill.teacher"]
+    assert reasons["distill.teacher_epochs"].startswith("half of its student's")
     assert isinstance(artifact.load(run.folder).model.head, DistilledHead)
 
 
@@ -316,6 +317,8 @@ def begun(out: Path, **more: Any) -> None:
         ({"distill__weight": 0.3}, "distill.weight is for a run that has a teacher: add --teacher"),
         ({"distill__kind": "soft"}, "distill.kind is for a run that has a teacher"),
         ({"distill__teacher": "auto", "distill__temperature": 2.0}, "distill.temperature is for distill.kind=soft"),
+        ({"distill__teacher_epochs": 3}, "distill.teacher_epochs is for a run that has a teacher"),
+        ({"distill__teacher": "timm:x", "distill__teacher_epochs": 3}, "distill.teacher_epochs is for --teacher auto"),
         ({"distill__teacher": "runs/nowhere"}, "the teacher runs/nowhere is nowhere: give a run or model folder"),
         ({"distill__teacher": "torchvision:resnet19"}, "unknown model of torchvision 'resnet19': did you mean"),
     ],

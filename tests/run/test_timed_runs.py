@@ -14,7 +14,8 @@ from torch import nn
 
 import vitrail
 from vitrail.errors import UsageError
-from vitrail.run import timing
+from vitrail.run import Run, kept, timing, training
+from vitrail.settings import Config
 from vitrail.training.trial import measure
 
 SMALL: dict[str, Any] = {
@@ -70,7 +71,7 @@ def tensors(run: vitrail.Run) -> dict[str, torch.Tensor]:
 def test_a_timed_run_has_the_bits_of_one_whose_epochs_were_stated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timing, "fitting", lambda deadline, parts: 1.5)
+    monkeypatch.setattr(timing, "fitting", lambda deadline, part, teacher: (1.5, None))
     timed, stated = trained(tmp_path / "timed", time="10m"), trained(tmp_path / "stated", epochs=1.5)
     assert timed.config == stated.config
     assert timed.config.train.epochs == 1.5
@@ -81,12 +82,12 @@ def test_a_timed_run_has_the_bits_of_one_whose_epochs_were_stated(
 
 
 def test_a_real_trial_chooses_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "MOST", 2)  # ten minutes would be thousands of epochs
+    monkeypatch.setattr(timing, "MOST", 3)  # ten minutes would be thousands of epochs
     run = trained(tmp_path / "run", time="10m")
-    assert run.config.train.epochs == 2
+    assert run.config.train.epochs == 3
     reasons = {r["field"]: r["why"] for r in run.data["reasons"]}
     assert reasons["train.epochs"].startswith("as many as fit into 10m, at ")
-    assert "2 epochs" in reasons["augment.mixup"] or reasons["augment.mixup"] == "as stated"
+    assert "3 epochs" in reasons["augment.mixup"] or reasons["augment.mixup"] == "as stated"
     assert run.record["time"]["asked"] == 600
     assert 0 < run.record["time"]["gone"] < 600
     assert run.record["time"]["took"] > run.record["time"]["gone"]
@@ -95,7 +96,7 @@ def test_a_real_trial_chooses_and_says_why(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_backbone_from_python_is_tried_on_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "fitting", lambda deadline, parts: 1)
+    monkeypatch.setattr(timing, "fitting", lambda deadline, part, teacher: (1, None))
     made = vitrail.create_model(
         "vit_tiny", task="classify", outputs=2, image_size=8, patch_size=4, depth=1, width=8, heads=2, hidden=16
     )
@@ -125,6 +126,8 @@ def test_too_little_time_is_refused_before_a_folder_is_made(tmp_path: Path) -> N
 def test_a_time_beside_epochs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--time and --epochs both say how long"):
         trained(tmp_path / "run", time="10m", epochs=3)
+    with pytest.raises(UsageError, match=r"--time and distill\.teacher_epochs both say how long"):
+        trained(tmp_path / "run", time="10m", teacher="auto", distill__teacher_epochs=3)
     with pytest.raises(UsageError, match="write 1h30m, 10m, 90s"):
         trained(tmp_path / "run", time="soon")
 
@@ -134,13 +137,37 @@ class Enough(Exception):
 
 
 def test_a_teacher_that_is_trained_first_has_its_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fitting(deadline: timing.Deadline, parts: Any) -> float:
-        raise Enough(parts)
+    def fitting(deadline: timing.Deadline, part: timing.Part, teacher: timing.Part) -> tuple[float, float]:
+        assert teacher.work == part.work
+        assert min(teacher.speed.image, part.speed.image) > 0
+        return 1.5, 0.75
+
+    def go(run: vitrail.Run, config: Config, reasons: Any, *rest: Any, **more: Any) -> None:
+        raise Enough(config, reasons)
 
     monkeypatch.setattr(timing, "fitting", fitting)
+    monkeypatch.setattr(training, "_go", go)
     with pytest.raises(Enough) as stopped:
         trained(tmp_path / "run", time="20m", teacher="auto")
-    teacher, student = stopped.value.args[0]
-    assert teacher.work == student.work
-    assert min(teacher.speed.image, student.speed.image) > 0
-    assert list(tmp_path.iterdir()) == []
+    config, reasons = stopped.value.args
+    assert (config.train.epochs, config.distill.teacher_epochs) == (1.5, 0.75)
+    assert "at most 30% of the time" in {r.field: r.why for r in reasons}["distill.teacher_epochs"]
+    assert Run.open(tmp_path / "run" / "teacher").config.train.epochs == 0.75
+
+
+@pytest.mark.parametrize("teacher", [{}, {"teacher": "auto"}], ids=["alone", "after its teacher"])
+def test_images_are_decoded_once_for_the_trial_the_teacher_and_the_run(
+    teacher: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    real = kept.ImageStore
+
+    def counted(*given: Any) -> Any:
+        read.append(len(given[1]))
+        return real(*given)
+
+    monkeypatch.setattr(kept, "ImageStore", counted)
+    monkeypatch.setattr(timing, "fitting", lambda deadline, part, first: (0.5, 0.5 if first is not None else None))
+    run = trained(tmp_path / "run", time="10m", data__batched=True, **teacher)
+    assert run.status == "finished"
+    assert read == [run.data["images"]["train"]]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitrail.errors import UsageError
-from vitrail.run.timing import MARGIN, MOST, Deadline, Part, Work, fitting, rounded, takes
+from vitrail.run.timing import MARGIN, MOST, TEACHER_SHARE, Deadline, Part, Work, fitting, rounded, takes
 from vitrail.settings import seconds_of
 from vitrail.training.trial import Speed
 
@@ -58,7 +58,6 @@ def test_a_deadline_counts_from_where_it_began() -> None:
     deadline = Deadline(60, clock(), clock)
     clock.now += 10
     assert deadline.left() == 50
-    assert deadline.share(0.4).left() == 20
     clock.now += 5
     assert deadline.left() == 45
 
@@ -82,7 +81,7 @@ def test_nothing_measured_is_left_out(field: str) -> None:
 def test_the_most_that_fits_is_taken(seconds: float, image: float) -> None:
     clock = Clock()
     speed = dataclasses.replace(SPEED, image=image)
-    epochs = fitting(Deadline(seconds, clock(), clock), [Part(WORK, speed)])
+    epochs, _ = fitting(Deadline(seconds, clock(), clock), Part(WORK, speed))
     assert takes(epochs, WORK, speed) <= seconds * (1 - MARGIN)
     more = epochs + 1 if epochs >= 30 else epochs * 1.011
     assert epochs == MOST or takes(more, WORK, speed) > seconds * (1 - MARGIN)
@@ -91,17 +90,34 @@ def test_the_most_that_fits_is_taken(seconds: float, image: float) -> None:
 def test_what_has_gone_by_does_not_count_again() -> None:
     clock = Clock()
     deadline = Deadline(600, clock(), clock)
-    before = fitting(deadline, [PART])
+    before, _ = fitting(deadline, PART)
     clock.now += 300
-    assert fitting(deadline, [PART]) < 0.6 * before
+    assert fitting(deadline, PART)[0] < 0.6 * before
 
 
-def test_a_teacher_takes_its_part_of_the_time() -> None:
+def test_a_teacher_has_half_of_its_students_epochs_where_that_takes_little() -> None:
     clock = Clock()
     deadline = Deadline(600, clock(), clock)
-    alone, both = fitting(deadline, [PART]), fitting(deadline, [PART, PART])
-    assert 2 * takes(both, WORK, SPEED) <= 600 * (1 - MARGIN)
-    assert both == pytest.approx(alone / 2, rel=0.05)
+    quick = dataclasses.replace(SPEED, image=SPEED.image / 2)
+    alone, none = fitting(deadline, PART)
+    epochs, of_teacher = fitting(deadline, PART, Part(WORK, quick))
+    assert none is None
+    assert of_teacher == pytest.approx(epochs / 2, rel=0.05)
+    assert 0.7 * alone < epochs < 0.8 * alone
+    assert takes(epochs, WORK, SPEED) + takes(of_teacher, WORK, quick) <= 600 * (1 - MARGIN)
+
+
+@given(seconds=st.floats(600, 1e5), slower=st.floats(2, 20))
+def test_a_slow_teacher_leaves_its_student_the_larger_part(seconds: float, slower: float) -> None:
+    clock = Clock()
+    first = Part(WORK, dataclasses.replace(SPEED, image=slower * SPEED.image))
+    epochs, of_teacher = fitting(Deadline(seconds, clock(), clock), PART, first)
+    assert of_teacher is not None
+    assert of_teacher <= epochs / 2 * 1.0001
+    own, left = takes(of_teacher, WORK, first.speed), seconds * (1 - MARGIN)
+    assert own <= TEACHER_SHARE * left
+    assert own + takes(epochs, WORK, SPEED) <= left
+    assert own > 0.2 * left or of_teacher == pytest.approx(epochs / 2, rel=0.05)
 
 
 def test_too_little_time_is_refused_with_the_least_that_would_do() -> None:
@@ -112,17 +128,17 @@ def test_too_little_time_is_refused_with_the_least_that_would_do() -> None:
     with pytest.raises(
         UsageError, match=r"--time 12s is too little here: 5 s went .* at least --time (\S+) "
     ) as refused:
-        fitting(deadline, [PART])
+        fitting(deadline, PART)
     least = seconds_of(str(refused.value).split("at least --time ")[1].split()[0])
-    assert fitting(Deadline(least, 0.0, clock), [PART]) > 0
+    assert fitting(Deadline(least, 0.0, clock), PART)[0] > 0
     with pytest.raises(UsageError, match="too little"):
-        fitting(Deadline(least - 5, 0.0, clock), [PART])
+        fitting(Deadline(least - 5, 0.0, clock), PART)
 
 
 def test_a_large_set_gets_part_of_an_epoch() -> None:
     clock = Clock()
     large = dataclasses.replace(WORK, train=1_000_000, batch=256)
-    epochs = fitting(Deadline(3600, clock(), clock), [Part(large, SPEED)])
+    epochs, _ = fitting(Deadline(3600, clock(), clock), Part(large, SPEED))
     assert 0.1 < epochs < 1
     assert takes(epochs, large, SPEED) <= 3600 * (1 - MARGIN)
 

@@ -132,7 +132,8 @@ def statements(call: Call[Any]) -> Stated:
         here["data.source"] = call.operands[0]
     if call.options.time is not None:
         seconds_of(call.options.time)
-        stated.pop("train.epochs", None)  # of the file: a time on the command line takes their place
+        for epochs in ("train.epochs", "distill.teacher_epochs"):
+            stated.pop(epochs, None)  # of the file: a time on the command line takes their place
     stated |= call.stated | here
     if "data.source" not in stated:
         raise UsageError("DATA is missing: a folder of images, a table, annotations, or one of 'digits' and 'shapes'")

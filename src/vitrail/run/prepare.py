@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from vitrail.data.split import Split, make_split
 from vitrail.data.target_audit import strangers, target_faults, without
 from vitrail.errors import DataError, UsageError, unknown
 from vitrail.models import variant
+from vitrail.run.kept import KeptImages
 from vitrail.run.learners import refuse_learners, settle_learners
 from vitrail.runtime.torch_engine import fast_bf16, pick_device
 from vitrail.settings import CUSTOM, NO_TASK, Config, DataConfig, PretrainConfig, Stated, build
@@ -43,11 +44,13 @@ from vitrail.training.recipes import (
 
 @dataclass(frozen=True)
 class Data:
-    """The samples of a run: where they come from, which can be used, and which split each is in."""
+    """The samples of a run: where they come from, which can be used, and which split each is in; and, once they are
+    decoded, their images."""
 
     source: Source
     audit: Audit
     split: Split
+    kept: KeptImages = field(default_factory=KeptImages, compare=False)
 
     def indices(self, split: str) -> list[int]:
         """Source indices of "train", "val" or "test"."""
@@ -56,6 +59,10 @@ class Data:
     def targets(self, split: str) -> list[object]:
         """Targets as the source says them."""
         return [self.source.items[i].target for i in self.indices(split)]
+
+    def allowed_failures(self, config: Config) -> int:
+        """How many more samples may turn out bad before data.max_bad_fraction of all are."""
+        return int(config.data.max_bad_fraction * len(self.source.items)) - len(self.audit.bad)
 
 
 def settle_task(stated: Stated, source: Source, journal: Journal) -> tuple[Stated, tuple[Reason, ...]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time as clock
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ import torch
 from torch import nn
 
 from vitrail import durable
-from vitrail.artifact import save
-from vitrail.contracts import Source, Task
+from vitrail.contracts import Source
 from vitrail.cost.count import gmacs, parameters
 from vitrail.data.audit import refuse_if_too_bad, write_bad_files
-from vitrail.data.cache import CachedSource
+from vitrail.data.batched.store import ImageStore
 from vitrail.data.dataset import DatasetSource
 from vitrail.data.split import split_record
 from vitrail.errors import DataError, UsageError
@@ -31,11 +29,11 @@ from vitrail.pretraining.reconstruction import FillIn, Guessing, Reconstructor, 
 from vitrail.report.pretrain_page import Pretraining, write_pretraining
 from vitrail.run import restored
 from vitrail.run.ending import recorded, threads
-from vitrail.run.folder import Run, create, refuse_place, standing, versions
+from vitrail.run.folder import Run, create, refuse_place, versions
 from vitrail.run.images import open_images, split_images
-from vitrail.run.loops import read_store
+from vitrail.run.loops import EVALUATION_BATCH, Kind, Validation, loop_of
 from vitrail.run.prepare import Data, count_cores, preprocessor_of, read_audit, show, typical_short_side
-from vitrail.run.timing import TRIAL, TRIAL_SECONDS, Deadline, Part, Work, fitting, refuse_epochs
+from vitrail.run.timing import Deadline, Part, Work, fitting, reason_of, refuse_epochs, trial
 from vitrail.runtime.torch_engine import fast_bf16, make_engine, pick_device
 from vitrail.settings import CUSTOM, NO_TASK, Config, Stated, build, known_path, to_yaml
 from vitrail.training.checkpoint import Progress
@@ -43,10 +41,8 @@ from vitrail.training.journal import Journal, duration
 from vitrail.training.loop import Loop
 from vitrail.training.memory import peak_memory_mb
 from vitrail.training.recipes import Choice, Facts, Reason, refuse_idle, without_idle
-from vitrail.training.trial import measure
 
 VERB = "pretrain"
-EVALUATION_BATCH = 64
 
 
 def pretrain(
@@ -223,53 +219,34 @@ def _fit_epochs(
     deadline: Deadline, choice: Choice, stated: Stated, data: Data, device: str, out: Path | None, journal: Journal
 ) -> Choice:
     """The choice again, for as many epochs as fit at the speed of a trial; UsageError where too little time is left."""
-    config, seconds = choice.config, min(TRIAL_SECONDS, TRIAL * deadline.left())
-    if seconds <= 0:
-        raise UsageError(f"--time of {duration(deadline.seconds)} is over before training could begin: give more")
-    journal.say(f"trying how fast training is, to fit it into {duration(deadline.seconds)}")
-    place = tempfile.TemporaryDirectory(prefix=".vitrail-trial-", dir=standing(out, VERB))
-    with threads(config.threads), place as folder:
-        loop, validation = _make_loop(
-            Path(folder), config, data, *make_reconstructor(config), device, Journal(quiet=True)
-        )
-        speed = measure(loop, validation, len(data.split.val), seconds, deadline.clock)
+    config, images = choice.config, len(data.split.val)
+
+    def make(folder: Path) -> tuple[Loop, Validation]:
+        return _make_loop(folder, config, data, *make_reconstructor(config), device, Journal(quiet=True))
+
+    with threads(config.threads):
+        data.kept.store(data.source, data.split.train, no_targets(), config, device, journal)  # which the run will use
+        speed = trial(deadline, make, images, out, VERB, journal)
     work = replace(Work.of(config, data, dense=False), test=0)  # which is not looked at
-    epochs = fitting(deadline, [Part(work, speed)])
-    chosen = _choose({**stated, "train.epochs": epochs}, data, device)
-    why = f"as many as fit into {duration(deadline.seconds)}, at {1 / speed.image:.3g} images/s, report included"
-    own = Reason("train.epochs", epochs, why)
+    epochs, _ = fitting(deadline, Part(work, speed))
+    chosen, own = _choose({**stated, "train.epochs": epochs}, data, device), reason_of(deadline, epochs, speed)
     return replace(chosen, reasons=tuple(own if r.field == own.field else r for r in chosen.reasons))
 
 
 def _make_loop(
     folder: Path, config: Config, data: Data, model: Reconstructor, masking: Masking, device: str, journal: Journal
-) -> tuple[Loop, Callable[[int], MaskedEvalLoader]]:
-    """The loop, which keeps model folders and checkpoints in `folder`, and a loader of the first so many validation
-    images, all of which the loop has already."""
+) -> tuple[Loop, Validation]:
+    """The loop, which keeps model folders of the backbone and checkpoints in `folder`, and its validation."""
     task, preprocessor = no_targets(), preprocessor_of(config)
 
-    def keep(which: str, kept: nn.Module, metrics: dict[str, float], task: Task) -> None:
-        card = {"run": folder.name, "data": data.source.name, "split": "val", "metrics": metrics}
-        trunk = nn.ModuleDict({"backbone": kept.get_submodule("backbone")})
-        save(folder / "model" / which, trunk, config, task, preprocessor, card)
-
-    source = data.source if config.data.workers else CachedSource(data.source, config.data.cache_mb)
-    store = read_store(data, task, config, device, journal) if config.data.batched else None
-
-    def make_batches(first: int, last: int) -> MaskedTrainLoader:
+    def train(source: Source, first: int, last: int, store: ImageStore | None) -> MaskedTrainLoader:
         return MaskedTrainLoader(source, data.split.train, task, config, first, last, masking, device, store)
 
-    def validation(count: int) -> MaskedEvalLoader:
-        indices = data.split.val[:count]
+    def validate(source: Source, indices: list[int]) -> MaskedEvalLoader:
         return MaskedEvalLoader(source, indices, task, preprocessor, EVALUATION_BATCH, config.data.workers, masking)
 
-    loop = Loop(
-        model=model, task=task, objective=FillIn(), config=config, images=len(data.split.train), device=device,
-        make_batches=make_batches, validation=validation(len(data.split.val)),
-        make_engine=lambda m: make_engine(m, device), journal=journal, keep=keep, checkpoints=folder / "checkpoints",
-        allowed_failures=int(config.data.max_bad_fraction * len(data.source.items)), verb=VERB,
-    )  # fmt: skip
-    return loop, validation
+    kind = Kind(VERB, lambda kept: nn.ModuleDict({"backbone": kept.get_submodule("backbone")}), train, validate)
+    return loop_of(kind, folder, config, data, model, task, FillIn(), device, journal)
 
 
 def _go(parts: _Parts, again: bool) -> None:

@@ -7,8 +7,10 @@ A run that was stopped while its teacher learned goes on with the teacher.
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vitrail import durable
@@ -17,7 +19,7 @@ from vitrail.run.building import make_model
 from vitrail.run.ending import recorded
 from vitrail.run.folder import Run, create
 from vitrail.run.prepare import Data, choose_settings, make_task, show
-from vitrail.run.teachers import AUTO_MODEL
+from vitrail.run.teachers import AUTO, AUTO_MODEL
 from vitrail.settings import Config, to_yaml
 from vitrail.training import checkpoint
 from vitrail.training.journal import Journal
@@ -29,19 +31,40 @@ SHARED = ("data.", "task.", "augment.")
 """Sections that a student and its teacher have in common: the teacher learns on what it will be asked about."""
 ALSO_SHARED = (
     "preprocess.resize", "preprocess.crop_fraction", "preprocess.interpolation", "model.image_size", "seed",
-    "data_seed", "threads", "train.epochs", "train.batch_size", "train.accumulate", "train.precision",
+    "data_seed", "threads", "train.batch_size", "train.accumulate", "train.precision",
     "train.checkpoint_seconds", "train.keep_checkpoints",
 )  # fmt: skip
 
+TEACHER_EPOCHS = 0.5
+"""Of its student's: a CNN need not learn from images what neighbouring pixels have to do with each other."""
+
 Go = Callable[..., None]
 """Trains, evaluates and reports a run: (run, config, reasons, data, model, device, journal, again)."""
+
+
+def settle_length(choice: Choice) -> Choice:
+    """The choice with the epochs of a teacher that is trained first, and why, where it has one and they are open."""
+    config = choice.config
+    if config.distill.teacher != AUTO or config.distill.teacher_epochs is not None:
+        return choice
+    distill = config.distill.model_copy(update={"teacher_epochs": _epochs(config)})
+    why = "half of its student's: a CNN learns from fewer images"
+    reason = Reason("distill.teacher_epochs", distill.teacher_epochs, why)
+    return replace(choice, config=config.model_copy(update={"distill": distill}), reasons=(*choice.reasons, reason))
+
+
+def _epochs(config: Config) -> float:
+    if config.distill.teacher_epochs is not None:
+        return config.distill.teacher_epochs
+    half = TEACHER_EPOCHS * config.train.epochs
+    return math.ceil(half) if config.train.epochs >= 1 else half
 
 
 def teacher_settings(config: Config, data: Data, device: str) -> Choice:
     """What the teacher is to be, from the student's complete config."""
     whole = complete(config)
     kept = {path: value for path, value in whole.items() if path.startswith(SHARED) or path in ALSO_SHARED}
-    kept["model.name"] = AUTO_MODEL
+    kept |= {"model.name": AUTO_MODEL, "train.epochs": _epochs(config)}
     return choose_settings(kept, data, device)
 
 
@@ -50,7 +73,7 @@ def begin_teacher(
 ) -> None:
     """Claim RUN/teacher and write there what the teacher is to be, a function of the student's complete config.
 
-    It sees the same images, augmented alike and as often; its rate, its decay and the like are by its own recipe.
+    It sees the same images, augmented alike, half as often; its rate, its decay and the like are by its own recipe.
     record: the student's data.json.
     """
     choice = teacher_settings(config, data, device)

@@ -49,11 +49,13 @@ def refuse_unused(config: Config) -> None:
     """UsageError for a setting of distillation that would be passed over in silence."""
     own, defaults = config.distill, DistillConfig()
     if own.teacher is None:
-        for field in ("kind", "weight", "temperature", "cache_mb"):
+        for field in ("kind", "weight", "temperature", "cache_mb", "teacher_epochs"):
             if getattr(own, field) != getattr(defaults, field):
                 raise UsageError(f"distill.{field} is for a run that has a teacher: add --teacher RUN, NAME or auto")
     elif own.kind != "soft" and own.temperature != defaults.temperature:
         raise UsageError(f"distill.temperature is for distill.kind=soft: {own.kind} has no use for it")
+    if own.teacher not in (None, AUTO) and own.teacher_epochs is not None:
+        raise UsageError("distill.teacher_epochs is for --teacher auto: any other has been trained already")
 
 
 def settle(stated: Stated, teacher: Teacher | None) -> tuple[Stated, tuple[Reason, ...]]:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
@@ -24,11 +23,13 @@ from vitrail.errors import UsageError
 from vitrail.run import teachers
 from vitrail.run.building import make_model
 from vitrail.run.ending import threads
-from vitrail.run.loops import make_loop
+from vitrail.run.folder import standing
+from vitrail.run.loops import Validation, make_loop
 from vitrail.run.prepare import Data, make_task, preprocessor_of
-from vitrail.run.teacher_first import teacher_settings
+from vitrail.run.teacher_first import TEACHER_EPOCHS, teacher_settings
 from vitrail.settings import Config, Stated, seconds_of
 from vitrail.training.journal import Journal, duration
+from vitrail.training.loop import Loop
 from vitrail.training.objective import Objective, Supervised
 from vitrail.training.recipes import Reason
 from vitrail.training.trial import Clock, Speed, measure
@@ -37,6 +38,8 @@ MARGIN = 0.05
 """Share of the time that is left when the trial ends, kept for what the trial did not see."""
 TRIAL, TRIAL_SECONDS = 0.05, 20.0
 """Share of the time that the trial may take, and the most it takes."""
+TEACHER_SHARE = 0.3
+"""The most of the time that goes to a teacher trained first: its student is what the time is for."""
 FINISH, DENSE_FINISH = 3.0, 5.0
 """Seconds of one core for explanations, pictures and report: 1.6 to 3 were measured."""
 LEAST_EPOCHS, LEAST_UPDATES = 0.02, 8
@@ -67,10 +70,6 @@ class Deadline:
         """For run.json: the seconds asked for, and those that had gone by."""
         return {"asked": self.seconds, "gone": round(self.seconds - self.left(), 2)}
 
-    def share(self, part: float) -> Deadline:
-        """A limit of its own, from now on: this part of what is left."""
-        return Deadline(self.left() * part, self.clock(), self.clock)
-
 
 @dataclass(frozen=True)
 class Work:
@@ -95,7 +94,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Part:
-    """A training within a run: the run's own, or its teacher's."""
+    """A training within a run, the run's own or its teacher's, and how fast it is."""
 
     work: Work
     speed: Speed
@@ -103,62 +102,78 @@ class Part:
 
 def refuse_epochs(stated: Stated, deadline: Deadline | None) -> None:
     """UsageError where a number of epochs is stated beside a limit on the time."""
-    if deadline is not None and "train.epochs" in stated:
-        raise UsageError("--time and --epochs both say how long to train: leave one out")
+    for path, option in (("train.epochs", "--epochs"), ("distill.teacher_epochs", "distill.teacher_epochs")):
+        if deadline is not None and stated.get(path) is not None:
+            raise UsageError(f"--time and {option} both say how long to train: leave one out")
 
 
 def fit_epochs(
     deadline: Deadline, config: Config, data: Data, device: str, backbone: nn.Module | None, teacher: Teacher | None,
     out: Path | None, journal: Journal,
-) -> Reason:  # fmt: skip
-    """How many epochs fit, at the speed that a trial of this config has, and why.
+) -> tuple[Reason, ...]:  # fmt: skip
+    """How many epochs fit, at the speed that a trial of this config has, and why; of a teacher trained first as well.
 
     Raises UsageError where too little time is left.
     """
-    journal.say(f"trying how fast training is, to fit it into {_short(deadline.seconds)}")
-    place, parts = _standing(out), []
     with threads(config.threads):
-        task = make_task(config, data)
+        task, first = make_task(config, data), None
         if config.distill.teacher == teachers.AUTO:
-            first = teacher_settings(config, data, device).config
-            speed = trial(deadline, place, first, data, make_model(first, task, None), Supervised(task), device)
-            parts.append(Part(Work.of(first, data, task.dense), speed))
+            own = teacher_settings(config, data, device).config
+            first = _tried(deadline, own, data, make_model(own, task, None), Supervised(task), device, out, journal)
             # one that knows nothing yet answers as fast
-            teacher = Teacher(teachers.AUTO, make_model(first, task, None), preprocessor_of(first), device)
+            teacher = Teacher(teachers.AUTO, make_model(own, task, None), preprocessor_of(own), device)
         model = make_model(config, task, copy.deepcopy(backbone))
         uncached = config.model_copy(update={"distill": config.distill.model_copy(update={"cache_mb": 0})})
         objective = teachers.objective(teacher, uncached, model, data, Journal(quiet=True))
         try:
-            speed = trial(deadline, place, config, data, model, objective, device)
+            part = _tried(deadline, config, data, model, objective, device, out, journal)
         finally:
             objective.close()
-    parts.append(Part(Work.of(config, data, task.dense), speed))
-    epochs = fitting(deadline, parts)
-    why = f"as many as fit into {_short(deadline.seconds)}, at {1 / speed.image:.3g} images/s, report included"
-    return Reason("train.epochs", epochs, why)
+    epochs, of_teacher = fitting(deadline, part, first)
+    reasons = [reason_of(deadline, epochs, part.speed)]
+    if of_teacher is not None:
+        why = f"half of its student's, as without a limit, and at most {TEACHER_SHARE:.0%} of the time"
+        reasons.append(Reason("distill.teacher_epochs", of_teacher, why))
+    return tuple(reasons)
 
 
-def _standing(out: Path | None) -> Path:
-    """The nearest folder that is there to where a run will be written."""
-    return next(folder for folder in Path(os.path.abspath(out or Path("runs") / "run")).parents if folder.is_dir())
+def _tried(
+    deadline: Deadline, config: Config, data: Data, model: VisionModel, objective: Objective, device: str,
+    out: Path | None, journal: Journal,
+) -> Part:  # fmt: skip
+    """A training with its speed, tried on this model and objective, which are not to be used again."""
+
+    def make(folder: Path) -> tuple[Loop, Validation]:
+        return make_loop(folder, config, data, model, objective, device, Journal(quiet=True))
+
+    data.kept.store(data.source, data.split.train, model.task, config, device, journal)  # which the run will use
+    speed = trial(deadline, make, len(data.indices("val")), out, "train", journal)
+    return Part(Work.of(config, data, model.task.dense), speed)
 
 
 def trial(
-    deadline: Deadline, where: Path, config: Config, data: Data, model: VisionModel, objective: Objective, device: str
-) -> Speed:
-    """The speed of a run of this config, tried on this model and objective, which are not to be used again.
+    deadline: Deadline, make: Callable[[Path], tuple[Loop, Validation]], images: int, out: Path | None, verb: str,
+    journal: Journal,
+) -> Speed:  # fmt: skip
+    """The speed of a loop that is made for this alone; nothing of it stays.
 
-    where: a folder in the file system of the run's own, so that writing is as fast; nothing stays in it.
+    make: given the folder it writes into, the loop and a loader of the first so many of the `images` to be validated
+    on.  out, verb: where the run will stand: the folder is in the same file system, so that writing is as fast. Raises
+    UsageError where no time is left for it.
     """
     seconds = min(TRIAL_SECONDS, TRIAL * deadline.left())
     if seconds <= 0:
         raise UsageError(f"--time {_short(deadline.seconds)} is over before training could begin: give more")
-    with tempfile.TemporaryDirectory(prefix=".vitrail-trial-", dir=where) as place:
-        began = deadline.clock()
-        loop, validation = make_loop(Path(place), config, data, model, objective, device, Journal(quiet=True))
-        making = deadline.clock() - began  # images are read onto the device in it, and will be again
-        speed = measure(loop, validation, len(data.indices("val")), seconds, deadline.clock)
-        return replace(speed, startup=speed.startup + making)
+    journal.say(f"trying how fast training is, to fit it into {_short(deadline.seconds)}")
+    with tempfile.TemporaryDirectory(prefix=".vitrail-trial-", dir=standing(out, verb)) as place:
+        loop, validation = make(Path(place))
+        return measure(loop, validation, images, seconds, deadline.clock)
+
+
+def reason_of(deadline: Deadline, epochs: float, speed: Speed) -> Reason:
+    """A number of epochs that fits, and why it is that."""
+    why = f"as many as fit into {_short(deadline.seconds)}, at {1 / speed.image:.3g} images/s, report included"
+    return Reason("train.epochs", epochs, why)
 
 
 def takes(epochs: float, work: Work, speed: Speed) -> float:
@@ -171,17 +186,24 @@ def takes(epochs: float, work: Work, speed: Speed) -> float:
     return speed.startup + reading + training + rows + scoring + speed.writing + work.finish * speed.load
 
 
-def fitting(deadline: Deadline, parts: Sequence[Part]) -> float:
-    """The most epochs that fit, the same for each part: a run, and the teacher that is trained before it.
+def fitting(deadline: Deadline, part: Part, teacher: Part | None = None) -> tuple[float, float | None]:
+    """The most epochs that fit, and those of the teacher that is trained before, where there is one.
 
-    Rounded down to whole ones or to three digits. Raises UsageError where next to none fit.
+    The teacher has half as many, and fewer where they would take more than its share of the time. Rounded down to whole
+    ones or to three digits. Raises UsageError where next to none fit.
     """
     left = deadline.left() * (1 - MARGIN)
 
-    def taken(epochs: float) -> float:
-        return sum(takes(epochs, part.work, part.speed) for part in parts)
+    def of_teacher(epochs: float) -> float:
+        assert teacher is not None, "asked for a teacher's alone"
+        most = _most(lambda e: takes(e, teacher.work, teacher.speed), TEACHER_SHARE * left)
+        return rounded(max(_least(teacher.work), min(most, TEACHER_EPOCHS * epochs)))
 
-    least = max(max(LEAST_EPOCHS, LEAST_UPDATES * part.work.batch / part.work.train) for part in parts)
+    def taken(epochs: float) -> float:
+        first = takes(of_teacher(epochs), teacher.work, teacher.speed) if teacher is not None else 0.0
+        return first + takes(epochs, part.work, part.speed)
+
+    least = _least(part.work)
     if taken(least) > left:
         gone = deadline.seconds - deadline.left()
         raise UsageError(
@@ -189,13 +211,24 @@ def fitting(deadline: Deadline, parts: Sequence[Part]) -> float:
             f" trial, and {least:.2g} epochs with their evaluation and report take {duration(taken(least))}:"
             f" at least --time {_short(_up(gone + taken(least) / (1 - MARGIN)))} is needed"
         )
-    low, high = least, float(MOST)
+    epochs = rounded(max(least, _most(taken, left)))
+    return epochs, of_teacher(epochs) if teacher is not None else None
+
+
+def _least(work: Work) -> float:
+    """Epochs below which training is refused."""
+    return max(LEAST_EPOCHS, LEAST_UPDATES * work.batch / work.train)
+
+
+def _most(taken: Callable[[float], float], left: float) -> float:
+    """The most epochs, up to MOST, that take no longer than what is left; 0 where none do."""
+    low, high = 0.0, float(MOST)
     if taken(high) <= left:
-        return MOST
+        return high
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if taken(middle) <= left else (low, middle)
-    return rounded(low * (1 + 1e-9))  # where a whole epoch is the limit, halving comes to it from below
+    return low * (1 + 1e-9)  # where a whole epoch is the limit, halving comes to it from below
 
 
 def rounded(epochs: float) -> float:

@@ -42,7 +42,7 @@ from vitrail.run.prepare import (
     settle_task,
     show,
 )
-from vitrail.run.teacher_first import FOLDER, begin_teacher, teach_first
+from vitrail.run.teacher_first import FOLDER, begin_teacher, settle_length, teach_first
 from vitrail.run.timing import Deadline, fit_epochs, refuse_epochs
 from vitrail.run.weights import Origin, may_keep_head, open_weights, settle_head, settle_model
 from vitrail.runtime.torch_engine import make_engine, pick_device
@@ -136,8 +136,9 @@ def start(
     _refuse_bad(data.audit, checked, make_folder)
     if deadline is not None:
         fitted = fit_epochs(deadline, choice.config, data, device, backbone, teacher, out, journal)
-        choice = choose_settings({**stated, fitted.field: fitted.value}, data, device, pretrained)
-        inferred = (*inferred, fitted)
+        choice = choose_settings({**stated, **{r.field: r.value for r in fitted}}, data, device, pretrained)
+        inferred = (*inferred, *fitted)
+    choice = settle_length(choice)
     settled = {reason.field for reason in inferred}
     choice = replace(choice, reasons=(*inferred, *(r for r in choice.reasons if r.field not in settled)))
     show(choice, journal)
