@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from tiny_settings import TINY
 import vitrail
 from vitrail import artifact
 from vitrail.cli.main import main
-from vitrail.errors import DataError, UsageError
+from vitrail.errors import DataError, TrainingError, UsageError
 from vitrail.models import create_backbone
 from vitrail.run import pretraining
 from vitrail.run.training import resume as resume_training
+from vitrail.run.weights import open_weights
 
 VIT: dict[str, Any] = {**TINY, "pretrain.decoder_width": 16, "pretrain.decoder_depth": 1, "threads": 1}
 THIN: dict[str, dict[str, Any]] = {
@@ -158,6 +160,13 @@ def test_a_vit_is_trained_from_it(run: vitrail.Run, photos: Path, tmp_path: Path
         train__ema=0.0, train__weight_decay=0.0, device="cpu",
     )  # fmt: skip
     assert trained.config.model.options["width"] == 16
+    assert trained.config.recipe == "small"
+    why = {reason["field"]: reason["why"] for reason in trained.data["reasons"]}["recipe"]
+    assert "some 48 images without targets" in why  # three epochs of sixteen
+    for copied in (run.folder / "model" / "best", shutil.copytree(run.folder / "model" / "best", tmp_path / "alone")):
+        origin = open_weights({"data.source": "x", "model.weights": str(copied)})
+        assert origin is not None
+        assert origin.pretrained(False).seen == (48 if copied.is_relative_to(run.folder) else 0)
     before, after = artifact.load_backbone(run.folder).backbone, artifact.load(trained.folder).model
     assert type(after.head.fc).__name__ == "Linear"
     for key, tensor in before.named_parameters():
@@ -165,6 +174,24 @@ def test_a_vit_is_trained_from_it(run: vitrail.Run, photos: Path, tmp_path: Path
 
 
 # ------------------------------------------------------------------------------------------------------------- images
+
+
+def test_bad_files_count_against_what_may_fail_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `train`: of fourteen images, three may be bad, and two are already: one more, no second."""
+    images = draw_images(tmp_path / "images", [f"{i}.png" for i in range(12)])
+    for name in ("broken.png", "cut.png"):
+        (images / name).write_bytes(b"no image")
+    real = pretraining.make_reconstructor
+
+    def spoil(config: Any) -> Any:
+        for name in ("0.png", "1.png", "2.png", "3.png"):
+            (images / name).write_bytes((images / name).read_bytes()[:200])
+        return real(config)
+
+    monkeypatch.setattr(pretraining, "make_reconstructor", spoil)
+    stated = {**VIT, "data.source": str(images), "data.max_bad_fraction": 0.25}
+    with pytest.raises(TrainingError, match=r"[234] images failed after the audit, more than .* allows \(1\)"):
+        pretraining.start(stated, out=tmp_path / "run", quiet=True)
 
 
 def test_a_plain_folder_without_labels_will_do_and_no_test_is_cut_off(tmp_path: Path) -> None:
@@ -249,9 +276,9 @@ def test_a_limit_on_the_time_chooses_the_epochs(photos: Path, tmp_path: Path, mo
     """A trial measures this very training; how many epochs fit is tested with the trial's own arithmetic."""
     seen: list[Any] = []
 
-    def fitting(deadline: Any, parts: Any) -> float:
-        seen.extend(parts)
-        return 2.0
+    def fitting(deadline: Any, part: Any) -> tuple[float, None]:
+        seen.append(part)
+        return 2.0, None
 
     monkeypatch.setattr(pretraining, "fitting", fitting)
     fields = {key.replace(".", "__"): value for key, value in VIT.items() if key != "train.epochs"}
@@ -263,5 +290,5 @@ def test_a_limit_on_the_time_chooses_the_epochs(photos: Path, tmp_path: Path, mo
     assert run.config.train.epochs == 2
     assert run.record["time"]["asked"] == 20
     why = next(r["why"] for r in run.data["reasons"] if r["field"] == "train.epochs")
-    assert why.startswith("as many as fit into 20 s")
+    assert why.startswith("as many as fit into 20s")
     assert not list(tmp_path.glob(".vitrail-trial-*"))

@@ -105,6 +105,26 @@ def test_auto_fine_tunes_unless_something_stated_asks_for_less(stated: dict[str,
     assert choice.reasons[0].why == why
 
 
+@pytest.mark.parametrize(
+    ("seen", "recipe", "why"),
+    [
+        (None, "fine_tune", "it starts from weights"),
+        (300_000, "small", "its weights saw some 300,000 images without targets: all of it learns on as from scratch"),
+        (0, "small", "nobody knows how many images"),
+        (1e9, "fine_tune", "it starts from weights"),
+    ],
+)
+def test_after_a_short_pretraining_without_targets_everything_learns_on(seen: Any, recipe: str, why: str) -> None:
+    facts = replace(PHOTOS, pretrained=replace(BASE, supervised=False, seen=seen))
+    choice = _choose(facts)
+    assert choice.config.recipe == recipe
+    assert why in choice.reasons[0].why
+    assert (choice.config.train.layer_decay == 1) == (recipe == "small")
+    assert choice.config.model.image_size == BASE.image_size
+    assert _choose(facts, **{"train.freeze": "backbone"}).config.recipe == "linear_probe"
+    assert _choose(facts, recipe="fine_tune").config.recipe == "fine_tune"
+
+
 @pytest.mark.parametrize("recipe", ["fine_tune", "linear_probe", "lora"])
 def test_without_weights_they_are_refused_in_words(recipe: str) -> None:
     with pytest.raises(UsageError, match=f"--recipe {recipe} is for weights .* --from SOURCE"):

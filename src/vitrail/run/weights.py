@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -64,7 +65,19 @@ class Origin:
             std=prepared.std,
             head=head,
             supervised=config.task.name != NO_TASK,
+            seen=_seen(Path(self.source), config) if config.pretrain.mask_unit is not None else None,
         )
+
+
+def _seen(source: Path, config: Config) -> float:
+    """Images that a run of `vitrail pretrain` went over, as the run around its weights says; 0 where none is there."""
+    for folder in (source, source.parent.parent):
+        try:
+            images = json.loads((folder / "data.json").read_bytes())["images"]["train"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        return float(config.train.epochs * images)
+    return 0.0
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ class Pretrained:
 
     source: as the user wrote it.  model: its name, with the fields of its family's config in `options`.  image_size,
     pooling, mean, std: what it was trained with.  head: whether it brings a head that will be kept.  supervised:
-    whether it was trained on targets, rather than on images alone.
+    whether it was trained on targets, rather than on images alone.  seen: images that `vitrail pretrain` went over, an
+    image once for each epoch; 0 where no run says it, None for what was trained elsewhere or on targets.
     """
 
     source: str
@@ -31,6 +32,7 @@ class Pretrained:
     std: tuple[float, ...]
     head: bool
     supervised: bool = True
+    seen: float | None = None
 
 
 @dataclass(frozen=True)

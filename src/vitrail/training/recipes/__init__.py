@@ -65,6 +65,12 @@ def choose(facts: Facts, variant: Variant, stated: Stated) -> Choice:
 MANY, LARGE = 500_000, 160
 """Images, and pixels a side, from which on a recipe for ImageNet suits better than those for small sets."""
 
+SETTLED = 100_000_000
+"""Images that a pretraining without targets must have gone over for fine-tuning's gentle rate: 80 epochs of ImageNet.
+
+MAE's settings are for twenty times as many; after a short pretraining they are far too gentle (docs/log.md).
+"""
+
 
 def _by_rule(facts: Facts, variant: Variant, stated: Stated) -> tuple[str, str]:
     """The recipe for these images and this model, and why."""
@@ -72,6 +78,10 @@ def _by_rule(facts: Facts, variant: Variant, stated: Stated) -> tuple[str, str]:
         for path, idle, name in (("train.freeze", "none", "linear_probe"), ("train.lora_rank", 0, "lora")):
             if str(stated.get(path, idle)) != str(idle):
                 return name, f"{path} is stated"
+        begun = facts.pretrained
+        if begun is not None and begun.seen is not None and begun.seen < SETTLED:
+            saw = f"some {begun.seen:,.0f} images" if begun.seen else "nobody knows how many images"
+            return "small", f"its weights saw {saw} without targets: all of it learns on as from scratch"
         return "fine_tune", f"it starts from weights; {facts.images} images"
     seen = stated.get("model.image_size", facts.native_size)
     published = _published(variant)

@@ -6,6 +6,8 @@
 Time: some 60,000 images seen, a tenth of a training from scratch on as many. Result on ImageNet with MAE's weights:
 top-1 83.7 (B, 100 epochs), 86.0 (L, 50), 86.9 (H, 50) (facebookresearch/mae, FINETUNE.md). Not reproduced here.
 
+After `vitrail pretrain` on a small set, `small` is what is picked: such weights have most still to learn.
+
 Image size, patch, pooling and normalisation stay those of the weights. MAE's rate is 5e-4 (B) or 1e-3 (L, H) for each
 256 images of a batch, and its layer decay 0.65 (B) or 0.75 (L, H); SimMIM's is 0.8 for Swin.
 """
