@@ -29,6 +29,7 @@ from vitrail.tasks.classify import Classify
 from vitrail.tasks.multilabel import MultiLabel
 from vitrail.tasks.regress import Regress
 from vitrail.tasks.segment import Segment
+from vitrail.training import optimizer
 
 SMALL: dict[str, Any] = {
     "model.name": "vit_tiny", "model.image_size": 16, "model.patch_size": 8, "model.options.depth": 2,
@@ -329,6 +330,58 @@ def test_a_file_without_a_head(began: Began, photos: Path, tmp_path: Path) -> No
 
 
 # --------------------------------------------------------------------------------------------------------- whole runs
+
+
+def test_a_published_folder_of_timm_is_fine_tuned_for_other_classes(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As users do it: the folder that timm itself writes, the command, one epoch."""
+    timm = pytest.importorskip("timm", reason="needs timm, whose folder this is")
+    from timm.models._hub import save_for_hf
+
+    seen = {"input_size": (3, 32, 32), "mean": (0.3, 0.4, 0.5), "std": (0.2, 0.25, 0.35)}
+    theirs = timm.create_model(
+        "vit_tiny_patch16_224", depth=2, img_size=32, num_classes=7, pretrained_cfg_overlay=seen
+    )  # fmt: skip
+    shaken(theirs)
+    save_for_hf(theirs, tmp_path / "timm", {"label_names": list("abcdefg")}, safe_serialization=True)
+    began_with: dict[str, torch.Tensor] = {}
+    rates: dict[str, float] = {}
+    go, groups = training._go, optimizer.groups
+
+    def remembered(
+        run: Run, config: Config, reasons: Any, data: Any, model: VisionModel, *rest: Any, **more: Any
+    ) -> None:
+        began_with.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        go(run, config, reasons, data, model, *rest, **more)
+
+    def grouped(model: torch.nn.Module, *rest: Any) -> list[dict[str, Any]]:
+        made = groups(model, *rest)
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        rates.update({names[id(parameter)]: group["share"] for group in made for parameter in group["params"]})
+        return made
+
+    monkeypatch.setattr(training, "_go", remembered)
+    monkeypatch.setattr(optimizer, "groups", grouped)
+    words = ["--from", str(tmp_path / "timm"), "--out", str(tmp_path / "new"), "--epochs", "1", "--batch-size", "8"]
+    assert main(["train", str(photos), *words, "--recipe", "fine_tune", "--device", "cpu"]) == 0
+
+    run = Run.open(tmp_path / "new")
+    assert run.config.model.name == "vit_tiny_patch16_224"
+    assert (run.config.preprocess.mean, run.config.preprocess.std) == (seen["mean"], seen["std"])
+    assert (run.config.model.image_size, run.config.model.options["depth"]) == (32, 2)
+    for name, tensor in theirs.state_dict().items():
+        if not name.startswith("head."):
+            assert torch.equal(began_with[f"backbone.{name.replace('blocks.', 'encoder.')}"], tensor), name
+    assert run.record["weights"]["head"].startswith("a new one of 3 outputs, since its 7 classes have none of the 3")
+    shares = [rates[f"backbone.{name}"] for name in ("pos_embed", "encoder.0.norm1.bias", "encoder.1.norm1.bias")]
+    assert shares == [0.65**3, 0.65**2, 0.65]
+    assert rates["head.fc.weight"] == 1
+    ended = vitrail.load(tmp_path / "new").artifact
+    assert ended.task.labels == ("cat", "dog", "owl")
+    assert (ended.preprocessor.mean, ended.preprocessor.size) == (seen["mean"], (32, 32))
+    moved = {name for name, tensor in ended.model.state_dict().items() if not torch.equal(tensor, began_with[name])}
+    assert moved == set(began_with)
 
 
 def test_nothing_learned_scores_what_its_source_does(photos: Path, tmp_path: Path, began: Began) -> None:
