@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -27,6 +28,12 @@ class ExplainOptions(Options):
     method: str | None = option("rollout, raw_attention, or all (rollout)", "NAME")
     layer: int | None = option("which block; -1 is the last", "N")
     head: int | None = option("which attention head (raw_attention)", "N")
+    score: str | None = option(
+        "measure how far each method can be trusted on images of DATA (as train takes it), beside maps that know"
+        " nothing; no SOURCE then",
+        "DATA",
+    )
+    images: int | None = option("with --score: on how many of them (64)", "N")
     out: Path | None = option("where the PNG files and explain.html go (RUN/explained)", "FOLDER")
     device: Literal["auto", "cpu", "cuda", "mps"] | None = option("auto, cpu, cuda or mps", "NAME")
 
@@ -34,6 +41,12 @@ class ExplainOptions(Options):
 def explain(call: Call[ExplainOptions]) -> Outcome:
     """Explain every input by every method asked for."""
     options, (run, *words) = call.options, call.operands
+    if options.score is not None:
+        return _scored(run, words, options)
+    if not words:
+        raise UsageError("SOURCE is missing: expected RUN SOURCE...")
+    if options.images is not None:
+        raise UsageError("--images goes with --score DATA: every SOURCE is explained")
     names = choose_methods(options)
     from vitrail.contracts import Failure
     from vitrail.errors import BadImage
@@ -84,6 +97,18 @@ def explain(call: Call[ExplainOptions]) -> Outcome:
     )
 
 
+def _scored(run: str, words: Sequence[str], options: ExplainOptions) -> Outcome:
+    """The table of `--score`; UsageError for what only pictures can be asked for."""
+    from vitrail.cli.score import score
+
+    if words:
+        raise UsageError(f"unexpected '{words[0]}': with --score the images are those of its DATA")
+    if options.layer is not None or options.head is not None:
+        raise UsageError("--score measures methods as they are by default: leave the layer and the head out")
+    methods = None if options.method in (None, "all") else choose_methods(options)
+    return score(run, str(options.score), options.images, methods, options.out, options.device or "auto")
+
+
 def choose_methods(options: ExplainOptions) -> list[str]:
     """Names of the methods to use; of "all", those that can be asked for the layer and head stated.
 
@@ -124,7 +149,7 @@ EXPLAIN = Verb(
     summary="What the model looked at: a PNG for each image and method, the heat map over the image, and one page with "
     "all of them.",
     options=ExplainOptions,
-    operands=Operands("RUN SOURCE...", 2, None),
+    operands=Operands("RUN SOURCE...", 1, None),
     meanings={
         "RUN": "the folder that train made, or a model folder",
         "SOURCE": "an image, a folder of images (read to any depth), or a quoted pattern such as 'new/**/*.jpg'",
@@ -134,5 +159,6 @@ EXPLAIN = Verb(
         "vitrail explain runs/train/PHOTOS new/1.jpg",
         "vitrail explain runs/train/PHOTOS new --out explained",
         "vitrail explain runs/train/PHOTOS new/1.jpg --method raw_attention --layer -1 --head 0",
+        "vitrail explain runs/train/PHOTOS --score PHOTOS",
     ],
 )
