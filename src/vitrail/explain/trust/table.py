@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -82,6 +82,10 @@ class Trust:
     rows: Sequence[Measured]
     refused: Mapping[str, str] = field(default_factory=dict)
     split: str = ""
+
+    def of_split(self, split: str, refused: Mapping[str, str] | None = None) -> Trust:
+        """The same, said of a split; with other methods that do not fit, where they are known."""
+        return replace(self, split=split, refused=self.refused if refused is None else refused)
 
     @property
     def methods(self) -> list[Measured]:
