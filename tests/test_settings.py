@@ -35,6 +35,12 @@ def test_a_stated_option_becomes_its_field(key: str, text: str, expected: dict) 
     assert settings.state(key, text) == expected
 
 
+@pytest.mark.parametrize("key", ["model.options.depths", "augment.crop_scale"])
+def test_a_list_that_is_cut_short_is_refused_with_its_option(key: str) -> None:
+    with pytest.raises(UsageError, match=rf"^--{key}: not valid YAML"):
+        settings.state(key, "[0.5")
+
+
 @pytest.mark.parametrize(("given", "kept"), [("20", "20"), (20.0, "20"), ("2.5", "2.5")])
 def test_whole_epochs_are_written_as_such(given: Any, kept: str) -> None:
     config = settings.build({"data.source": "digits", "train.epochs": given})

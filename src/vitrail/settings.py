@@ -307,7 +307,7 @@ def state(key: str, text: str) -> Stated:
     """
     path = known_path(key)
     if path.startswith("model.options."):
-        return {path: yaml.safe_load(text)}
+        return {path: _yaml(text, f"--{key}")}
     annotation = dict(fields())[path]
     if text.lower() in {"none", "null"} and type(None) in typing.get_args(annotation):
         return {path: None}
