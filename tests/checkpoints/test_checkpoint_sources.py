@@ -80,6 +80,25 @@ def test_a_name_of_timm_leads_to_its_repository(hub: list, monkeypatch: pytest.M
         open_source("timm:vit_tiny_patch16_224")
 
 
+def test_the_best_of_a_run_is_found_while_a_better_one_takes_its_place(tmp_path: Path) -> None:
+    """Between two renames the old one stands aside."""
+    model = ours("vit")
+    vitrail.save_weights(model, tmp_path / "w.safetensors")
+    convert(tmp_path / "w.safetensors", tmp_path / "run" / "model" / "best")
+    (tmp_path / "run" / "model" / "best").rename(tmp_path / "run" / "model" / ".best.old")
+    other = ours("vit", seed=1)
+    vitrail.load_weights(other, tmp_path / "run")
+    assert torch.equal(logits(other, images(other)), logits(model, images(model)))
+
+
+def test_a_run_without_a_model_yet_is_told_from_a_folder_without_weights(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no weights there; expected one of .*, or a run folder$"):
+        open_source(tmp_path)
+    (tmp_path / "run.json").touch()
+    with pytest.raises(UsageError, match=r"has no model yet: its run has reached no checkpoint"):
+        vitrail.load_weights(ours("vit"), tmp_path)
+
+
 @pytest.mark.parametrize("error", [OSError("no route to host"), ValueError("repository not found"), RuntimeError()])
 def test_without_a_network_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def download(*words: object, **options: object) -> str:

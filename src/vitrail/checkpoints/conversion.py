@@ -111,8 +111,6 @@ def read_model(
 
     Raises UsageError and IntegrityError as `convert` does; a model of timm that the catalogue has not is timm's own.
     """
-    if (Path(source) / "run.json").is_file():
-        artifact.find(source)  # says why a run has no model yet
     bundle = open_source(source)
     if {"format", "config"} <= bundle.config.keys() and bundle.folder:
         if any_head and Config.model_validate(bundle.config["config"]).task.name == NO_TASK:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vitrail import durable
+from vitrail import artifact, durable
 from vitrail.checkpoints.pickles import read_pickle
 from vitrail.checkpoints.tensorfile import read_json, read_npz, read_safetensors
 from vitrail.checkpoints.torchvision_hub import published
@@ -105,11 +105,13 @@ def _own_metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _open_folder(folder: Path, named: Path | None = None) -> Bundle:
     """A folder's weights and configs; of a run, those of its best model."""
-    for candidate in (folder, folder / "model" / "best", folder / "model" / "last"):
+    for candidate in map(durable.standing, (folder, folder / "model" / "best", folder / "model" / "last")):
         weights = named or next((candidate / name for name in WEIGHTS if (candidate / name).is_file()), None)
         if weights is not None:
             break
     else:
+        if (folder / "run.json").is_file():
+            artifact.find(folder)  # says why a run has no model yet
         raise UsageError(f"{folder}: no weights there; expected one of {', '.join(WEIGHTS)}, or a run folder")
     config = _mapping(candidate / "config.json")
     processor = _mapping(candidate / "preprocessor_config.json")
