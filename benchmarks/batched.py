@@ -24,6 +24,7 @@ from vitrail.data.batched.store import ImageStore
 from vitrail.data.cache import CachedSource
 from vitrail.data.loader import TrainLoader
 from vitrail.data.sources import open_source
+from vitrail.data.transfer import batch_to_device
 from vitrail.settings import Config, build
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -43,12 +44,12 @@ def images_per_second(loader: TrainLoader, config: Config, device: str) -> float
     """Over all batches but the first, on the device."""
     with loader:
         stream = iter(loader)
-        next(stream).to(device)
+        batch_to_device(next(stream), device)
         _finish(device)
         clock = time.process_time if device == "cpu" and one_thread(config) else time.perf_counter
         started, count = clock(), 0
         for batch in stream:
-            batch.to(device)
+            batch_to_device(batch, device)
             count += len(batch.keys)
         _finish(device)
         took = clock() - started

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -69,14 +69,3 @@ class Batch:
     keys: tuple[str, ...]
     failures: tuple[Failure, ...] = ()
     mixing: Mixing | None = None
-
-    def to(self, device: Any) -> Batch:
-        """The same batch with its tensors on `device`; the host does not wait for what that is doing."""
-        pin = str(device).startswith("cuda")  # a copy of memory that may be paged out would wait for the GPU's queue
-
-        def moved(tensor: Tensor) -> Tensor:
-            return (tensor.pin_memory() if pin and not tensor.is_cuda else tensor).to(device, non_blocking=True)
-
-        mixing = self.mixing and Mixing(moved(self.mixing.partners), moved(self.mixing.share))
-        images, targets, weights = moved(self.images), moved(self.targets), moved(self.weights)
-        return replace(self, images=images, targets=targets, weights=weights, mixing=mixing)

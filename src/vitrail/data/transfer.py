@@ -1,13 +1,16 @@
-"""Small arrays from the host to the device, without the host waiting for what the device is doing."""
+"""From the host to the device, without the host waiting for what the device is doing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from vitrail.contracts import Batch, Mixing
 
 
 def to_device(values: np.ndarray[Any, Any] | Tensor, device: torch.device | str) -> Tensor:
@@ -21,6 +24,13 @@ def to_device(values: np.ndarray[Any, Any] | Tensor, device: torch.device | str)
     if device.type == "cuda" and not tensor.is_cuda:
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def batch_to_device(batch: Batch, device: torch.device | str) -> Batch:
+    """The same batch with what is computed with (images, targets, weights, mixing) on the device."""
+    mixing = batch.mixing and Mixing(to_device(batch.mixing.partners, device), to_device(batch.mixing.share, device))
+    images, targets, weights = (to_device(each, device) for each in (batch.images, batch.targets, batch.weights))
+    return replace(batch, images=images, targets=targets, weights=weights, mixing=mixing)
 
 
 def beside(values: Sequence[float], other: Tensor) -> Tensor:

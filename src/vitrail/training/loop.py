@@ -22,6 +22,7 @@ from torch import nn
 from vitrail.contracts import Batch, Engine, Failure, Task
 from vitrail.data.loader import EvalLoader, TrainLoader
 from vitrail.data.mixing import MIX_GROUP, mix
+from vitrail.data.transfer import batch_to_device
 from vitrail.errors import Interrupted, TrainingError
 from vitrail.evaluate.evaluator import Evaluation, evaluate
 from vitrail.seeding import derive_seed
@@ -161,7 +162,7 @@ class Loop:
                 mixed = without_failures(mixed)
                 if not len(mixed.keys):
                     continue
-            mixed = mixed.to(self.device)
+            mixed = batch_to_device(mixed, self.device)
             torch.manual_seed(derive_seed(config.seed, "model", step, number, 0))
             with torch.autocast(self.device, torch.bfloat16, enabled=config.train.precision == "bf16"):
                 losses = self.objective(self.model, mixed)
