@@ -219,8 +219,11 @@ def test_a_broken_pipe_that_is_not_stdouts_is_a_bug(verb: Callable[[Callable[[],
     assert "bug in Vitrail" in capsys.readouterr().err
 
 
-def test_a_reader_that_goes_away_is_no_fuss() -> None:
-    code = "import sys; from vitrail.cli.main import main; sys.exit(main(['train', '--help']))"
+@pytest.mark.parametrize(
+    "words", [["train", "--help"], ["train", "no-such-folder", "--json"]], ids=["answer", "failure"]
+)
+def test_a_reader_that_goes_away_is_no_fuss(words: list[str]) -> None:
+    code = f"import sys; from vitrail.cli.main import main; sys.exit(main({words}))"
     loop = f"import sys, time; time.sleep(0.3)\n{code}"
     process = subprocess.Popen([sys.executable, "-c", loop], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -228,7 +231,8 @@ def test_a_reader_that_goes_away_is_no_fuss() -> None:
     process.stdout.close()
     err = process.stderr.read()
     process.stderr.close()
-    assert (process.wait(), err) == (141, "")
+    said = "" if "--help" in words else err.splitlines()[0] + "\n"  # why it failed, and no traceback
+    assert (process.wait(), err) == (141, said)
 
 
 def test_an_undecodable_name_in_a_message_is_written_escaped(capsys: Output) -> None:

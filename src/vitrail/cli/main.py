@@ -56,19 +56,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     _write_any_name()
     _share_cores()
     try:
+        return _answered(words)
+    except BrokenPipeError:  # of an answer, or of what there was to say of a failure
+        if not _reader_is_gone():
+            return _bug()
+        return OUTPUT_CLOSED
+
+
+def _answered(words: Sequence[str]) -> int:
+    """Run one command; say of a failure what it is. BrokenPipeError where nobody reads."""
+    try:
         code = _run(words)
         sys.stdout.flush()
         return code
+    except BrokenPipeError:
+        raise
     except Interrupted as stop:
         return _fail(words, str(stop), stop.code)
     except VitrailError as error:
         return _fail(words, str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail(words, "interrupted", 130)
-    except BrokenPipeError:
-        if not _reader_is_gone():
-            return _bug()
-        return OUTPUT_CLOSED
     except Exception as error:
         if _is_out_of_memory(error):
             return _fail(words, "out of memory: lower --batch-size, or take smaller images", TrainingError.exit_code)
@@ -127,7 +135,7 @@ def _fail(words: Sequence[str], message: str, code: int) -> int:
     if "--json" in words:
         from vitrail.cli.console import to_json
 
-        print(to_json({"error": {"message": message, "exit_code": code}}))
+        print(to_json({"error": {"message": message, "exit_code": code}}), flush=True)
     return code
 
 
