@@ -72,7 +72,7 @@ def load_weights(model: nn.Module, source: str | Path, new_head: bool = False) -
     said, own_config = {**layout.fixed.get(family, {}), **claims.fields}, config
     if isinstance(model.backbone, Measured) and native:
         said |= _measured(bundle, model.backbone, said, native)
-        own_config = config.model_copy(update=dict(model.backbone.measures()))
+        own_config = cast(Any, config).model_copy(update=dict(model.backbone.measures()))
     _agree(bundle, said, facts, own_config, new_head)
     head = expected({"head.": model.head}) if isinstance(model, VisionModel) else {}
     values, entries = through_twin(model.backbone, head, table, tensors, native, new_head)
@@ -181,9 +181,9 @@ def settled(backbone: Any) -> Any:
     """The config of a backbone at the image size that is set: what it builds computes the same."""
     side = _side(backbone.image_size)
     config = backbone.config.model_copy(update={"image_size": side})
-    if not isinstance(backbone, Measured) or same("image_size", side, backbone.config.image_size):
+    kept = backbone.measures() if isinstance(backbone, Measured) else {}
+    if not kept or same("image_size", side, backbone.config.image_size):
         return config
-    kept = backbone.measures()
     twin, _ = twin_of(backbone, tuple(backbone.image_size))
     return config if cast(Measured, twin).measures() == kept else config.model_copy(update=dict(kept))
 
