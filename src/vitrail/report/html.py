@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from vitrail import settings
 from vitrail.explain import page
-from vitrail.report import geometry, inventory, plots, summary
+from vitrail.report import geometry, inventory, plots, summary, trust
 from vitrail.report.charts import Figures, number
 from vitrail.report.data import ReportData, View, percent, thousands
 from vitrail.report.section import Section
@@ -66,6 +66,8 @@ def render(environment: jinja2.Environment, data: ReportData, figures: Figures) 
         trained=geometry.trained(data.config, dense=section.dense),
         overlays=data.overlays,
         unexplained=data.unexplained,
+        trust=trust.shown(data.trust) if data.trust else None,
+        untrusted=data.untrusted,
         inventory=inventory.take(data.audit, data.split),
         cost=summary.cost_rows(data.cost),
         reasons=[(name, _value(value), why) for name, value, why in data.reasons],
@@ -106,6 +108,7 @@ def _contents(data: ReportData, section: Section[Any], view: View | None) -> lis
         *((anchor, title, view is not None) for anchor, title in section.anchors),
         ("pictures", "Best and worst", bool(data.galleries)),
         ("attention", "Attention", bool(data.overlays or data.unexplained)),
+        ("trust", "Trust", data.trust is not None),
         ("seen", "Input", True),
         ("data", "Data", bool(inventory.take(data.audit, data.split))),
         ("cost", "Cost", bool(data.cost)),

@@ -32,6 +32,7 @@ from vitrail.report.sections import section_of
 from vitrail.run import pictures
 from vitrail.run.folder import Run, versions
 from vitrail.run.prepare import Data
+from vitrail.run.trust import of_run
 from vitrail.runtime.torch_engine import make_engine
 from vitrail.settings import Config
 from vitrail.training.checkpoint import Progress
@@ -66,6 +67,8 @@ def finish(
     overlays, unexplained = pictures.explanations(artifact, data, results, journal)
     if overlays:
         write_gallery(run.folder, overlays)
+    seen = progress.step * config.train.batch_size
+    trust, untrusted = of_run(artifact, data, results, seen, config, journal) if overlays else (None, "")
     run.warnings = journal.warnings
     section = section_of(artifact.task.name)
     shown = _shown(section, artifact, engine, config, data, results)
@@ -82,6 +85,8 @@ def finish(
         split=split_record(used.split, used.source, artifact.task.name),
         overlays=[Picture.explained(e) for e in overlays],
         unexplained=unexplained,
+        trust=trust,
+        untrusted=untrusted,
         cost=_cost(run, artifact, progress, device),
         warnings=run.warnings,
         command=" ".join(run.record.get("command", [])),

@@ -1,0 +1,65 @@
+"""The part of the report on how far explanations can be trusted: words, table, and why there is none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vitrail.explain.trust.controls import CENTRE, RANDOM
+from vitrail.explain.trust.table import Measured, Trust
+from vitrail.report.data import ReportData
+from vitrail.report.html import write_report
+
+Make = Callable[..., ReportData]
+
+
+def made_up_trust(images: int = 20, skill: float = 0.3, located: bool = True) -> Trust:
+    """A method called good that beats the controls by `skill`, one called lucky that does not."""
+    draw = np.random.default_rng(0)
+
+    def row(name: str, gain: float, sanity: float | None = None) -> Measured:
+        noise = draw.normal(0, 0.05, (images, 1))
+        deletion = np.full((images, 1), 0.5) - (gain + noise) / 2
+        where = draw.random(images) < 0.5 + gain if located else np.full(images, np.nan)
+        energy = np.full(images, 0.25 if located else np.nan)
+        shuffled = {} if sanity is None else {"all": np.full(images, sanity)}
+        return Measured(name, deletion, 1 - deletion, where.astype(np.float64), energy, shuffled)
+
+    rows = [row("good_one", skill, 0.1), row("lucky", 0.0, 0.8), row(CENTRE, 0.0), row(RANDOM, 0.0)]
+    return Trust(images, "the probability of the class that is said", ("blur",), rows, {"odd": "it is odd"}, "test")
+
+
+def test_the_report_says_which_method_to_believe_and_shows_every_row(make_run: Make, tmp_path: Path) -> None:
+    html = write_report(tmp_path, make_run(trust=made_up_trust())).read_text()
+    part = html[html.index('<section id="trust">') : html.index('<section id="seen">')]
+    assert '<a href="#trust">Trust</a>' in html
+    assert "On 20 test images, the method to believe on this model is good one" in part
+    assert "Maps of lucky (0.80) stay much the same" in part
+    assert "Its highest point lies on the object in" in part
+    assert re.findall(r"<td>([a-z ]+)</td>", part) == ["good one", "lucky", CENTRE, RANDOM]
+    assert part.count('class="control"') == 2
+    assert part.count('class="range"') == 3  # the centre is not beside itself
+    assert "Not measured: odd: it is odd." in part
+    assert "a strong blur" in part
+    assert "mean colour" not in part  # nothing was hidden by that
+    for style in re.findall(r'style="left:(-?[\d.]+)%;width:([\d.]+)%"', part):
+        assert 0 <= float(style[0]) <= float(style[0]) + float(style[1]) <= 100.01
+
+
+def test_what_beats_nothing_is_not_to_be_believed(make_run: Make, tmp_path: Path) -> None:
+    html = write_report(tmp_path, make_run(trust=made_up_trust(skill=0.0, located=False))).read_text()
+    assert "none of the 2 methods beats both a mark at the image&#39;s centre and a random map" in html
+    assert ">Pointing<" not in html
+
+
+@pytest.mark.parametrize("why", ["", "20 images are too few <b>"])
+def test_without_figures_there_is_no_table_and_the_reason_is_said(why: str, make_run: Make, tmp_path: Path) -> None:
+    html = write_report(tmp_path, make_run(untrusted=why)).read_text()
+    assert 'id="trust"' not in html
+    assert '"#trust"' not in html
+    assert ("How far to trust these pictures is not known" in html) == bool(why)
+    assert "<b>." not in html
