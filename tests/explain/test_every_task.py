@@ -17,8 +17,8 @@ from vitrail.explain.attention import attend
 from vitrail.explain.explainer import explain, output_names
 from vitrail.explain.methods import get_method, list_methods
 from vitrail.explain.methods.raw_attention import raw_attention, where
-from vitrail.explain.methods.rollout import chain, rollout
-from vitrail.explain.record import record
+from vitrail.explain.methods.rollout import rollout
+from vitrail.explain.recorder import record
 from vitrail.explain.target import Target
 from vitrail.runtime.torch_engine import make_engine
 from vitrail.settings import TaskConfig
@@ -80,32 +80,33 @@ def test_answers_are_said_in_a_few_words() -> None:
     assert TASKS["depth"].decode(heights, ["a"])[0].answer == "depth 2.65 to 7.35 m"
 
 
-def test_a_number_is_explained_by_the_attention_of_its_own_pooling(images: torch.Tensor) -> None:
+def test_a_number_is_explained_by_the_attention_of_its_own_pooling(images: torch.Tensor, aim: Any) -> None:
     model = model_of(TASKS["regress"])
     assert model.pooling == "map"
     attention = attend(model, images)
     assert attention.pool is not None
-    expected = attention.pool[..., 0, :].mean(dim=1).reshape(2, 4, 4)
-    assert torch.equal(raw_attention(model, images)[:, ::8, ::8], expected)
+    expected = attention.pool.call.weights[..., 0, :].mean(dim=1).reshape(2, 4, 4)
+    torch.testing.assert_close(raw_attention(model, images, aim(images))[:, ::8, ::8], expected)
     assert where(model, None, None) == "pooling head, mean of heads"
 
 
 @pytest.mark.parametrize("kind", ["segment", "depth"])
-def test_an_answer_at_every_place_is_explained_by_the_mean_over_all_places(kind: str, images: torch.Tensor) -> None:
+def test_an_answer_at_every_place_is_explained_by_the_mean_over_all_places(
+    kind: str, images: torch.Tensor, aim: Any
+) -> None:
     model = model_of(TASKS[kind])
-    attention = attend(model, images)
-    assert attention.reader is None
-    assert attention.pool is None
-    with torch.no_grad():
-        assert torch.equal(attention.outputs, model(images))
+    assert attend(model, images).pool is None
     with record(model) as recording, torch.no_grad():
         recording.model(images)
     weights = [call.weights for call in recording.calls]
     assert len(weights) == 3
-    expected = chain(weights)[:, 1:, 1:].mean(dim=1).reshape(2, 4, 4)
-    torch.testing.assert_close(rollout(model, images)[:, ::8, ::8], expected)
+    product = torch.eye(17).expand(2, -1, -1)
+    for each in weights:
+        product = (each.mean(dim=1) + torch.eye(17)) / 2 @ product
+    expected = product[:, 1:, 1:].mean(dim=1).reshape(2, 4, 4)
+    torch.testing.assert_close(rollout(model, images, aim(images))[:, ::8, ::8], expected)
     last = weights[-1][:, :, 1:, 1:].mean(dim=(1, 2)).reshape(2, 4, 4)
-    torch.testing.assert_close(raw_attention(model, images)[:, ::8, ::8], last)
+    torch.testing.assert_close(raw_attention(model, images, aim(images))[:, ::8, ::8], last)
     assert where(model, None, None).startswith("layer 2")
 
 
@@ -124,7 +125,8 @@ def test_of_an_image_seen_in_windows_the_one_at_its_centre_is_explained(method: 
     ready = tiled(pixels)
     top, left = ((length - 32) // 2 for length in ready.shape[1:])
     window = torch.from_numpy(ready[None, :, top : top + 32, left : left + 32].copy())
-    expected = get_method(method).compute(model, window, Target(torch.tensor([0])), layer=None, head=None)[0].numpy()
+    asked = Target(torch.tensor([output_names(Tiled.task).index(made.target) if made.target else 0]))
+    expected = get_method(method).compute(model, window, asked, layer=None, head=None)[0].numpy()
     assert np.array_equal(made.raw[top : top + 32, left : left + 32], expected)
     assert np.isfinite(made.raw).sum() == 32 * 32
     assert made.heatmap.shape == size
@@ -134,15 +136,26 @@ def test_of_an_image_seen_in_windows_the_one_at_its_centre_is_explained(method: 
         assert np.isnan(made.heatmap).any()
 
 
-@pytest.mark.parametrize("kind", ["regress", "segment"])
-@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "pvt_v2_b0", "resnet18"])
-def test_models_whose_attention_does_not_suit_are_refused_in_a_line(
+@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("name", ["swin_tiny", "swinv2_tiny", "pvt_tiny", "pvt_v2_b0", "resnet18", "convnext_tiny"])
+def test_models_of_several_grids_are_explained_by_default_in_every_task(
     name: str, kind: str, small: Any, photo: Any
 ) -> None:
-    model = create_model(name, TASKS[kind], image_size=32, **({"window": 4} if "swin" in name else {}))
+    model = create_model(name, TASKS[kind], image_size=64, **({"window": 4} if "swin" in name else {}))
+    artifact = replace(small, model=model.eval(), task=TASKS[kind], preprocessor=Preprocessor(size=(64, 64)))
+    made = explain(artifact, photo, "a.jpg")
+    assert np.isfinite(made.raw).all()
+    assert np.ptp(made.raw) > 0
+
+
+@pytest.mark.parametrize("method", ["rollout", "raw_attention", "relevance", "attention_gradient"])
+def test_a_model_without_attention_is_told_the_methods_that_explain_it(method: str, small: Any, photo: Any) -> None:
+    model = create_model("resnet18", TASKS["classify"], image_size=32)
     with pytest.raises(UsageError) as refused:
-        explain(replace(small, model=model.eval(), task=TASKS[kind]), photo, "a.jpg")
-    assert "\n" not in str(refused.value)
+        explain(replace(small, model=model.eval()), photo, "a.jpg", method=method)
+    assert f"{method}: ResNet has no attention" in str(refused.value)
+    assert "grad_cam, input_gradient" in str(refused.value)
+    assert "rollout" not in str(refused.value).partition("methods that do")[2]
 
 
 def test_outputs_of_every_task_have_names() -> None:

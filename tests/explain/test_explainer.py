@@ -1,18 +1,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from vitrail.errors import UsageError
 from vitrail.explain.explainer import explain
 from vitrail.explain.methods import list_methods
 from vitrail.explain.methods.raw_attention import raw_attention
+from vitrail.explain.target import Target
 from vitrail.runtime.torch_engine import TorchEngine
 
 Photo = np.ndarray[Any, Any]
@@ -21,7 +20,7 @@ Photo = np.ndarray[Any, Any]
 def test_the_map_and_the_answer_are_those_of_this_image(small: Any, photo: Photo) -> None:
     made = explain(small, photo, "photos/a.jpg", method="raw-attention", layer=1, head=0)
     ready = small.preprocessor(photo)[None]
-    expected = raw_attention(small.model, torch.from_numpy(ready), layer=1, head=0)[0]
+    expected = raw_attention(small.model, torch.from_numpy(ready), Target(torch.tensor([0])), layer=1, head=0)[0]
     assert made.raw.dtype == np.float32
     assert np.array_equal(made.raw, expected.numpy())
     answer = small.task.decode(TorchEngine(small.model, "cpu")(ready), ["photos/a.jpg"])[0]
@@ -59,18 +58,3 @@ def test_grey_and_four_channel_models_are_explained(make_model: Any, small: Any)
 def test_what_cannot_be_shown_is_refused_in_words(asked: dict[str, Any], said: str, small: Any, photo: Photo) -> None:
     with pytest.raises(UsageError, match=said):
         explain(small, photo, "a", **asked)
-
-
-def test_a_model_without_attention_is_refused_in_words(small: Any, photo: Photo) -> None:
-    class Convolutional(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.backbone, self.head, self.pooling = nn.Conv2d(3, 3, 32), nn.Flatten(), "mean"
-            self.task = small.task
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.head(self.backbone(images))
-
-    artifact = SimpleNamespace(model=Convolutional(), preprocessor=small.preprocessor, task=small.task)
-    with pytest.raises(UsageError, match="no attention: this method explains transformers only"):
-        explain(artifact, photo, "a")

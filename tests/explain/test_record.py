@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vitrail.assemble import VisionModel
 from vitrail.errors import UsageError
-from vitrail.explain.record import record
+from vitrail.explain.recorder import record
 from vitrail.layers.attention import ScaledDotProduct
 
 

@@ -1,52 +1,58 @@
-"""Raw attention: what the head's token attended to in one block, before anything is mixed in from other blocks."""
+"""Raw attention: what those that the answer is read from attended to in one layer, before anything is mixed in."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from vitrail.explain.attention import Explainable, attend, depth, on_pixels, pooling, resolve, unsuited
+from vitrail.explain.attention import Attention, attend, through
+from vitrail.explain.explainable import Explainable, resolve, unsuited
+from vitrail.explain.layer import Layer
 from vitrail.explain.methods import Method
 from vitrail.explain.target import Target
+from vitrail.explain.words import of_layer
 
 
 def raw_attention(
-    model: Explainable,
-    images: Tensor,
-    target: Target | None = None,
-    *,
-    layer: int | None = None,
-    head: int | None = None,
+    model: Explainable, images: Tensor, target: Target, *, layer: int | None = None, head: int | None = None
 ) -> Tensor:
-    """Images (B, C, H, W) -> (B, H, W): the attention that each patch got, in [0, 1]; patches and prefix sum to 1.
+    """Images (B, C, H, W) -> (B, H, W): the attention that each cell got, in [0, 1]; cells and prefix sum to 1.
 
-    The row of [CLS] in block `layer`, `head` or the mean of heads. Where the head does not read [CLS], the mean of all
-    patches' rows. layer None is what stands nearest to the answer: the pooling head's own attention where it has one
-    (MAP, SeqPool), else the last block. The target is not looked at: attention is the same for every class.
+    The row of the token that the answer is read from, of `head` or the mean of heads; where it is read from patches, or
+    [CLS] is not there yet, the mean of all rows; with a cell as target, the row of what it is made of. layer None is
+    what stands nearest to the answer: the pooling head's own attention where it has one (MAP, SeqPool), else the last
+    layer of more than one cell. Which output is explained makes no difference: attention is the same for all.
     """
-    attention = attend(model, images)
-    if layer is None and attention.pool is not None:
-        rows = attention.on_grid(attention.pool[..., 0, :])  # (B, A, h, w)
-    else:
-        weights = attention.blocks[resolve(-1 if layer is None else layer, len(attention.blocks), "layer")]
-        rows = attention.from_reader(weights)  # (B, A, h, w)
-    chosen = rows.mean(dim=1) if head is None else rows[:, resolve(head, rows.shape[1], "head")]  # (B, h, w)
-    return on_pixels(chosen, (images.shape[2], images.shape[3]))
+
+    def read(attention: Attention, own: Target) -> Tensor:
+        looked, stage = by_head(attention, own, layer)
+        chosen = looked.mean(dim=1) if head is None else looked[:, resolve(head, looked.shape[1], "head")]
+        return attention.pixels(chosen, stage)
+
+    return through(model, images, target, read, gradients=False)
 
 
-def maps(model: Explainable, images: Tensor, target: Target | None = None) -> list[Tensor]:
-    """Every block and head at once: images (B, C, H, W) -> of each block (B, A, h, w), as `raw_attention` reads it."""
+def by_head(attention: Attention, target: Target, layer: int | None) -> tuple[Tensor, int]:
+    """What each head of a layer looked at, (B, A, h, w), and the number of its stage."""
+    if layer is None and target.cell is None and target.reader is None and attention.pool is not None:
+        return attention.on_grid(whole(attention.pool), attention.pool), attention.pool.stage
+    chosen = attention.layer(layer)
+    return attention.on_grid(chosen.gaze(attention.at(attention.asked(target), chosen.stage)), chosen), chosen.stage
+
+
+def whole(pool: Layer) -> Tensor:
+    """What a pooling head's one query looks at: (B, A, h * w)."""
+    return pool.gaze(pool.call.q.new_ones(len(pool.call.q), 1))
+
+
+def maps(model: Explainable, images: Tensor, target: Target) -> list[Tensor]:
+    """Every layer and head at once: images (B, C, H, W) -> of each layer (B, A, h, w), as `raw_attention` reads it."""
     attention = attend(model, images)
-    return [attention.from_reader(weights) for weights in attention.blocks]
+    return [by_head(attention, target, number)[0] for number in range(len(attention.layers))]
 
 
 def where(model: Explainable, layer: int | None, head: int | None) -> str:
     """Which attention was looked at, in words."""
-    heads = "mean of heads" if head is None else f"head {head}"
-    if layer is None and pooling(model) in ("map", "seq"):
-        return f"pooling head, {heads}"
-    blocks = depth(model)
-    place = resolve(-1 if layer is None else layer, blocks, "layer")
-    return f"layer {place} (of 0 to {blocks - 1}), {heads}"
+    return of_layer(model, layer, head)
 
 
 METHOD = Method(
@@ -59,5 +65,6 @@ METHOD = Method(
     cost="attention",
     by_layer=True,
     by_head=True,
+    by_cell=True,
     per_head=maps,
 )

@@ -2,52 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
-from vitrail.explain.attention import Explainable, attend, depth, on_pixels, resolve, unsuited
+from vitrail.explain.attention import Attention, through
+from vitrail.explain.explainable import Explainable, unsuited
+from vitrail.explain.layer import Layer
 from vitrail.explain.methods import Method
+from vitrail.explain.methods.raw_attention import whole
 from vitrail.explain.target import Target
+from vitrail.explain.words import of_layers
 
 
 def rollout(
-    model: Explainable,
-    images: Tensor,
-    target: Target | None = None,
-    *,
-    layer: int | None = None,
-    head: int | None = None,
+    model: Explainable, images: Tensor, target: Target, *, layer: int | None = None, head: int | None = None
 ) -> Tensor:
-    """Images (B, C, H, W) -> (B, H, W): the share of each patch in the token the answer is read from, in [0, 1].
+    """Images (B, C, H, W) -> (B, H, W): the share of each cell in what the answer is read from, in [0, 1].
 
-    layer: the last block taken in; None is all blocks. The row of [CLS], or the mean of all patches' rows where the
-    head does not read [CLS]; a pooling head's own attention (MAP, SeqPool) is left out. Heads are averaged and the
-    target is not looked at.
+    A row of R = A_L ... A_1 with A_l = rownorm(mean over heads + I), and between stages of the cells that tokens are
+    made of: of the token that the answer is read from, or the mean of all patches' rows, or those that a pooling head
+    attends to. layer: the last one taken in; None is all, a pooling head's too. Cells and prefix sum to 1. Convolutions
+    and MLPs that mix cells are not counted, and which output is explained makes no difference.
     """
     assert head is None, "the explainer refuses a head: by_head is false"
-    attention = attend(model, images)
-    last = resolve(-1 if layer is None else layer, len(attention.blocks), "layer")
-    rolled = attention.from_reader(chain(attention.blocks[: last + 1]))  # (B, h, w)
-    return on_pixels(rolled, (images.shape[2], images.shape[3]))
+
+    def read(attention: Attention, own: Target) -> Tensor:
+        asked = attention.asked(own, (lambda pool: whole(pool).mean(dim=1)) if layer is None else None)
+        return attention.pixels(attention.back(asked, step, -1 if layer is None else layer), 0)
+
+    return through(model, images, target, read, gradients=False)
 
 
-def chain(blocks: Sequence[Tensor]) -> Tensor:
-    """A_L ... A_1 with A_l = rownorm(mean over heads + I): (B, A, T, T) each -> (B, T, T), rows summing to 1."""
-    identity = torch.eye(blocks[0].shape[-1], device=blocks[0].device, dtype=blocks[0].dtype)
-    rolled = identity
-    for weights in blocks:
-        mixed = weights.mean(dim=1) + identity  # (B, T, T)
-        rolled = mixed / mixed.sum(dim=-1, keepdim=True) @ rolled
-    return rolled
+def step(layer: Layer, shares: Tensor) -> Tensor:
+    """Shares (B, K + h * w) through one layer and past it: every row of attention sums to 1, so rownorm halves."""
+    return (shares + layer.gaze(shares).mean(dim=1)) / 2
 
 
 def where(model: Explainable, layer: int | None, head: int | None) -> str:
-    """Which blocks were taken in, in words."""
-    blocks = depth(model)
-    last = resolve(-1 if layer is None else layer, blocks, "layer")
-    return f"all {blocks} layers, mean of heads" if last == blocks - 1 else f"layers 0 to {last}, mean of heads"
+    """Which layers were taken in, in words."""
+    return of_layers(model, layer)
 
 
 METHOD = Method(
@@ -59,4 +51,5 @@ METHOD = Method(
     fits=unsuited,
     cost="attention",
     by_layer=True,
+    by_cell=True,
 )
