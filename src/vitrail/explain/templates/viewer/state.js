@@ -1,0 +1,79 @@
+// What is being looked at, and what there is to look at.
+
+const LIVE = { raw_attention: "raw attention", rollout: "rollout" };  // what the page computes itself, from any patch
+const ANSWER = { kind: "answer" };
+
+class State {
+  constructor(data) {
+    this.data = data;
+    this.sources = [...new Set(data.images.map(image => image.source))];
+    this.gazes = new Map();
+    this.cells = null;
+    this.image = data.images[0];
+    this.method = 0;
+    this.opacity = 0.8;
+    this.pinned = ANSWER;
+    this.over = null;
+    for (const image of data.images) image.methods.push(...this.added(image));
+    this.start();
+  }
+
+  get query() { return this.over || this.pinned; }
+  get model() { return this.data.models[this.image.model]; }
+  get gaze() { return this.gazes.get(this.image) || null; }
+  get shown() { return this.image.methods[this.method]; }
+  get live() { return this.gaze !== null && this.shown.name in LIVE; }
+  get layers() { return this.gaze ? this.gaze.layers : []; }
+  get number() { return this.numbers[this.shown.name] ?? this.numbers.raw_attention; }
+  get at() { return this.layers[this.number]; }
+  get heads() { return this.live && this.shown.name === "raw_attention" && !this.gaze.mean ? this.at.heads : 0; }
+
+  added(image) {
+    if (image.carries === "none") return [];
+    const there = image.methods.map(method => method.name);
+    return Object.keys(LIVE).filter(name => !there.includes(name)).map(name => ({ name, label: LIVE[name], map: null }));
+  }
+
+  // Where the sliders of a new model stand: as its explanations were asked for, else nearest to the answer. A layer of
+  // one cell tells no places apart.
+  start() {
+    const { layers = [], grids } = this.model, last = layers.length - 1;
+    const told = layers.findLastIndex(({ stage, name }) => name === "pooling head" || grids[stage].some(side => side > 1));
+    this.numbers = { raw_attention: this.image.layer ?? told, rollout: this.image.layer ?? last };
+    this.head = this.image.head ?? -1;
+  }
+
+  // The layer slider, in the method that is shown.
+  go(number) { this.numbers[this.shown.name] = number; }
+
+  show(image, name = this.shown.name) {
+    const other = image.model !== this.image.model;
+    this.image = image;
+    this.method = Math.max(0, image.methods.findIndex(method => method.name === name));
+    this.over = null;
+    if (other) {
+      this.start();
+      if (this.pinned.kind === "prefix") this.pinned = ANSWER;
+    }
+  }
+
+  async loadMaps(image) {
+    for (const method of image.methods) if (method.map && !method.values) method.values = await unpackMap(method.map);
+  }
+
+  // Unpacks where an image's tokens look; a few images' are kept.
+  async loadGaze(image, blob) {
+    if (image.carries === "none" || this.gazes.has(image)) return;
+    this.cells = this.cells || await Promise.all(this.data.maps.map(unpackCells));
+    const gaze = new Gaze(this.data.models[image.model], this.cells, await inflated(blob), image.carries === "mean");
+    this.gazes.set(image, gaze);
+    if (this.gazes.size > 4) this.gazes.delete(this.gazes.keys().next().value);
+  }
+
+  // The map that is wanted now; null where the layer has nothing to ask there.
+  map() {
+    if (!this.live) return this.shown.values || null;
+    if (this.shown.name === "rollout") return this.gaze.roll(this.number, this.query);
+    return this.gaze.look(this.number, this.head, this.query);
+  }
+}
