@@ -28,7 +28,8 @@ def quantised(weights: Floats) -> Steps:
     1 / 16,000 of a row's largest weight has a step of its own or shares one with its neighbours in value.
     """
     most = np.maximum(weights.max(axis=-1, keepdims=True), np.finfo(np.float32).tiny)
-    return np.rint(STEPS * np.sqrt(weights / most)).astype(np.uint8)
+    steps: Steps = np.rint(STEPS * np.sqrt(weights / most)).astype(np.uint8)
+    return steps
 
 
 def deflated(arrays: Iterable[np.ndarray[Any, Any]]) -> str:
