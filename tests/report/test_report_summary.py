@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vitrail.report import summary
+from vitrail.report import inventory, summary
 from vitrail.report.data import ReportData
 from vitrail.report.sections.classify import ClassifyView, calibration
 
@@ -83,6 +83,7 @@ def test_training_notes_say_when_more_epochs_would_help_and_when_fewer(make_run:
     assert any("more epochs" in note for note in falling)
     rising = summary.training(make_run(history=epochs([3, 1, 1.5, 2]), best_epoch=2))
     assert any("lowest after epoch 2 and rose by 100%" in note for note in rising)
+    assert rising[0].startswith("The weights of epoch 2 of 4 were kept: best val")
     assert not any("more epochs" in note for note in rising)
     assert summary.training(make_run(history=epochs([3]), best_epoch=1)) == []
 
@@ -103,14 +104,31 @@ def test_cells_that_hold_no_number_are_none(cell: Any) -> None:
 
 def test_costs_are_put_in_words_and_unknown_ones_shown_as_they_are() -> None:
     cost = {
-        "parameters": 5_717_416, "gmacs": 1.2537, "train_seconds": 3725.0, "peak_memory_mb": 1310.0,
+        "parameters": 5_717_416, "parameters_that_fill_in": 20_190, "gmacs": 1.2537, "train_seconds": 3725.0, "peak_memory_mb": 1310.0,
         "device": "cpu", "images_per_s": None, "joules_used": 12.5,
     }  # fmt: skip
     assert summary.cost_rows(cost) == [
         ("Parameters", "5.72 million"),
+        ("Parameters that only fill in", "20,190"),
         ("Multiply-accumulates per image", "1.25 billion"),
         ("Training", "1 h 02 min"),
         ("Peak memory of the process", "1.3 GiB"),
         ("Device", "cpu"),
         ("Joules used", "12.5"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [((0.2, 1.0), "0.2, 1"), ((0.5,), "0.5"), (True, "on"), (0.00021, "0.00021"), ("small", "small")]
+)
+def test_settings_are_shown_without_the_signs_of_a_programme(value: Any, said: str) -> None:
+    assert summary.setting(value) == said
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "said"),
+    [(1.0, 1.0, "all square"), (1.5, 1.5, "all 1.50 times as wide as high"), (1.0, 2.0, "1.00 to 2.00 times")],
+)
+def test_shapes_of_images_are_put_in_words(least: float, most: float, said: str) -> None:
+    taken = inventory.take({"found": 2, "statistics": {"aspect": {"min": least, "median": least, "max": most}}}, {})
+    assert any(name == "Shapes" and words.startswith(said) for name, words in taken.rows)

@@ -41,7 +41,9 @@ def pretrained(data: Path, out: Path, capsys: Output, *words: str) -> list[str]:
     small = spelled({**ROOM, "pretrain.decoder_width": 16, "pretrain.decoder_depth": 1, "threads": 1})
     assert main(["pretrain", str(data), "--out", str(out), *words, *small]) == 0
     said = capsys.readouterr().out.splitlines()[-1].removeprefix("Next").strip()
-    assert said in html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    page = html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    assert said in page
+    assert shlex.join(["vitrail", "pretrain", str(data), "--out", str(out), *words, *small]) in page  # to be repeated
     assert shlex.split(said)[0] == "vitrail"
     return shlex.split(said)[1:]
 

@@ -70,7 +70,7 @@ def render(environment: jinja2.Environment, data: ReportData, figures: Figures) 
         untrusted=data.untrusted,
         inventory=inventory.take(data.audit, data.split),
         cost=summary.cost_rows(data.cost),
-        reasons=[(name, _value(value), why) for name, value, why in data.reasons],
+        reasons=[(name, summary.setting(value), why) for name, value, why in data.reasons],
         config=settings.to_yaml(data.config),
         versions=list(data.versions.items()),
         command=data.command,
@@ -136,13 +136,3 @@ def _scores(data: ReportData, section: Section[Any], splits: Sequence[str]) -> l
 
 def _share(fraction: float | None) -> str:
     return "–" if fraction is None else percent(fraction)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(_value(part) for part in value)
-    return str(value)

@@ -176,6 +176,8 @@ def _sizes(sizes: Mapping[str, Any]) -> str:
 def _aspect(ratios: Mapping[str, float] | None) -> str:
     if not ratios:
         return ""
+    if ratios["min"] == ratios["max"] == 1:
+        return "all square"
     if ratios["min"] == ratios["max"]:
         return f"all {ratios['min']:.2f} times as wide as high"
     return f"{ratios['min']:.2f} to {ratios['max']:.2f} times as wide as high (median {ratios['median']:.2f})"

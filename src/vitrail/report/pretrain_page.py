@@ -80,7 +80,7 @@ def write_pretraining(folder: Path, data: Pretraining) -> Path:
         split=data.split,
         trained=geometry.trained(data.config, dense=False),
         cost=summary.cost_rows(data.cost),
-        reasons=[(name, str(value), why) for name, value, why in data.reasons],
+        reasons=[(name, summary.setting(value), why) for name, value, why in data.reasons],
         next=onward(folder, data.config, data.config.data.source if data.command else "DATA", data.targets),
         targets=data.targets,
         config=settings.to_yaml(data.config),
@@ -117,8 +117,9 @@ def _verdict(data: Pretraining) -> list[str]:
             " what."
         )
     else:
+        beside = "hardly below" if less > 0 else "no better than"
         told.append(
-            f"On held-out images the loss where they were hidden ({measure}) is {data.loss:.3f}, no better than the"
+            f"On held-out images the loss where they were hidden ({measure}) is {data.loss:.3f}, {beside} the"
             f" {data.guess:.3f} of {data.guessing}: nothing was learned yet that could be handed on. Train for more"
             " epochs, or hide less."
         )

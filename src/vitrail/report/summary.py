@@ -61,8 +61,8 @@ def training(data: ReportData) -> list[str]:
     section = section_of(data.config.task.name)
     last = float(epochs[-1]["epoch"])
     if data.best_epoch is not None:
-        first, best = float(epochs[0]["epoch"]), _inside(section.words(data.headline))
-        notes.append(f"The weights of epoch {data.best_epoch:g} (of {first:g} to {last:g}) were kept: best val {best}.")
+        best = _inside(section.words(data.headline))
+        notes.append(f"The weights of epoch {data.best_epoch:g} of {last:g} were kept: best val {best}.")
         if data.best_epoch == last:
             notes.append("The best epoch is the last: more epochs would probably help.")
     losses = [(value, row) for row in epochs if (value := number(row.get("val/loss"))) is not None]
@@ -101,6 +101,17 @@ def cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def setting(value: Any) -> str:
+    """What a field of the config was set to."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(setting(part) for part in value)
+    return str(value)
+
+
 def seconds(amount: float) -> str:
     """Seconds as people say them."""
     if amount < 10:
@@ -126,6 +137,7 @@ def _large(amount: float) -> str:
 
 _COST = {
     "parameters": ("Parameters", _large),
+    "parameters_that_fill_in": ("Parameters that only fill in", _large),
     "gmacs": ("Multiply-accumulates per image", lambda amount: _large(amount * 1e9)),
     "flops": ("Floating-point operations per image", _large),
     "train_seconds": ("Training", seconds),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -89,7 +90,7 @@ def finish(
         untrusted=untrusted,
         cost=_cost(run, artifact, progress, device),
         warnings=run.warnings,
-        command=" ".join(run.record.get("command", [])),
+        command=shlex.join(run.record.get("command", [])),
         versions=versions(),
         **shown,
     )

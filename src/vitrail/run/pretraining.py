@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -295,7 +296,7 @@ def _finish(parts: _Parts, progress: Progress, guess: float) -> None:
         reasons=[(r.field, r.value, r.why) for r in parts.reasons],
         cost=_cost(parts, progress),
         warnings=journal.warnings,
-        command=" ".join(run.record.get("command", [])),
+        command=shlex.join(run.record.get("command", [])),
         versions=versions(),
         targets=run.data["split_of"] != NO_TASK,
     )

@@ -64,22 +64,22 @@ _ODD = {
         "unscaled_16_bit",
         "warning",
         "has/have 16-bit values that use less than an eighth of their range",
-        "16-bit values are divided by 257; it will look almost black to the model.",
+        "16-bit values are divided by 257: what is left of so few looks almost black to the model.",
         "Scale the values to the full 16-bit range (or save them as 8 bits) with one factor for the whole set.",
     ),
     "the decoder remarked": (
         "decoder_remarks",
         "note",
         "has/have something wrong that its decoder could pass over",
-        "It was decoded whole as far as can be told; parts of it may be damaged.",
-        "Look at it, and save it again.",
+        "All was decoded as far as can be told, but parts may be damaged.",
+        "Look what can be seen, and save it again.",
     ),
     "the JPEG decoder remarked": (
         "decoder_remarks",
         "note",
         "has/have something wrong that its decoder could pass over",
-        "It was decoded whole as far as can be told; parts of it may be damaged.",
-        "Look at it, and save it again.",
+        "All was decoded as far as can be told, but parts may be damaged.",
+        "Look what can be seen, and save it again.",
     ),
 }
 """How a remark begins -> kind, severity, what one/several images are, meaning, remedy. Flat ones are in `images`."""

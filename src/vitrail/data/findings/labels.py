@@ -100,7 +100,7 @@ def _classes(survey: Survey, places: Mapping[str, Sequence[int]]) -> Iterator[Fi
             "unusable_classes",
             "error",
             f"{counted(len(empty), 'class has', 'classes have')} no usable image: {listed(empty)}",
-            "Every image of them is broken, so nothing of them can be learnt.",
+            "Every image there is broken, so there is nothing to learn from.",
             "Fetch their images again, or remove the class.",
             tuple(Example((name,), f"{len(places[name]):,} images, none usable") for name in empty),
         )
