@@ -18,7 +18,7 @@ from tiny_settings import TINY
 import vitrail
 from vitrail import artifact
 from vitrail.cli.main import main
-from vitrail.errors import DataError, TrainingError, UsageError
+from vitrail.errors import DataError, Interrupted, TrainingError, UsageError
 from vitrail.models import create_backbone
 from vitrail.run import pretraining
 from vitrail.run.training import resume as resume_training
@@ -117,8 +117,11 @@ def test_a_run_that_is_broken_off_and_gone_on_with_ends_with_the_same_bits(
 
     stated = {**VIT, "data.source": str(photos), "train.epochs": 3, "train.ema": 0.5, "train.checkpoint_seconds": 1e-9}
     monkeypatch.setattr(checkpoint, "save", once)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(
+        Interrupted, match=r"after its newest checkpoint\.\nGo on with: vitrail pretrain --resume"
+    ) as end:
         pretraining.start(stated, out=tmp_path / "run", quiet=True)
+    assert end.value.code == 130
     monkeypatch.undo()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "interrupted"
     with pytest.raises(UsageError, match=r"is a run of pretrain, not of train; .*: vitrail pretrain --resume"):

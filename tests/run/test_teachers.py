@@ -222,6 +222,22 @@ def test_a_run_that_was_stopped_in_its_teachers_training_goes_on_with_the_teache
     assert same(weights(run.folder), weights(whole.folder))
 
 
+@pytest.mark.usefixtures("narrow")
+def test_a_run_that_was_stopped_in_its_teachers_report_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vitrail.run.training.finish.finish", stop)
+    with pytest.raises(Interrupted, match=r"^the teacher was interrupted after .*\n.*train --resume .*/run$") as end:
+        start(
+            {**STATED, "distill.teacher": "auto", "train.epochs": 1}, out=tmp_path / "run", source=drawn(), quiet=True
+        )
+    assert end.value.code == 130
+    assert Run.open(tmp_path / "run").status == "interrupted"
+
+
 @pytest.mark.usefixtures("unreported")
 def test_a_teacher_that_was_changed_is_not_gone_on_with(
     tmp_path: Path, teacher: str, monkeypatch: pytest.MonkeyPatch

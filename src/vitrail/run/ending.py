@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,9 +35,12 @@ def recorded(run: Run, journal: Journal) -> Iterator[None]:
     except Interrupted as error:
         run.mark("interrupted", reason=str(error))
         raise
-    except KeyboardInterrupt:
-        run.mark("interrupted", reason="interrupted before a checkpoint could be written")
-        raise
+    except KeyboardInterrupt:  # where no loop answers signals, or at the second of them
+        if not checkpoint.listed(run.folder / "checkpoints"):
+            run.mark("interrupted", reason="interrupted before a checkpoint could be written")
+            raise
+        run.mark("interrupted", reason="interrupted after its newest checkpoint")
+        raise Interrupted(f"interrupted after its newest checkpoint.\nGo on with: {run.again}", signal.SIGINT) from None
     except OSError as error:
         failure = durable.storage_error(error, f"cannot write to {run.folder}")
         _mark_failed(run, journal, failure)
