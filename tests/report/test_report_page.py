@@ -259,6 +259,14 @@ def test_classes_stand_by_size_and_the_middle_of_many_is_left_out() -> None:
     assert sum(width for _, width in balance.rows[0].parts) == pytest.approx(100)
 
 
+def test_labels_are_counted_where_images_have_several() -> None:
+    counts = {"train": {"red": 3, "blue": 0}, "val": {"red": 1, "blue": 1}, "test": {}}
+    balance = inventory.take({}, {"label_counts": counts}).balance
+    assert balance
+    assert balance.several
+    assert [(row.label, row.total) for row in balance.rows] == [("red", 4), ("blue", 1)]
+
+
 def test_an_empty_record_is_an_empty_inventory() -> None:
     assert not inventory.take({}, {})
     record: dict[str, Any] = {"images": {"train": 3, "val": 1}}

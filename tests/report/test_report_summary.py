@@ -104,7 +104,8 @@ def test_cells_that_hold_no_number_are_none(cell: Any) -> None:
 
 def test_costs_are_put_in_words_and_unknown_ones_shown_as_they_are() -> None:
     cost = {
-        "parameters": 5_717_416, "parameters_that_fill_in": 20_190, "gmacs": 1.2537, "train_seconds": 3725.0, "peak_memory_mb": 1310.0,
+        "parameters": 5_717_416, "parameters_that_fill_in": 20_190,
+        "gmacs": 1.2537, "train_seconds": 3725.0, "peak_memory_mb": 1310.0,
         "device": "cpu", "images_per_s": None, "joules_used": 12.5,
     }  # fmt: skip
     assert summary.cost_rows(cost) == [

@@ -29,7 +29,7 @@ MOST_CASES = 20
 
 @dataclass(frozen=True)
 class BalanceRow:
-    """A class: its images in all, and each split's part of the bar as (split, width in percent)."""
+    """A class or a label: its images in all, and each split's part of the bar as (split, width in percent)."""
 
     label: str
     total: int
@@ -38,10 +38,14 @@ class BalanceRow:
 
 @dataclass(frozen=True)
 class Balance:
-    """Images per class and split ("" where there is none), largest first. left_out: classes between those shown."""
+    """Images per class or label and split ("" where there is none), largest first.
+
+    several: whether an image may have several, and so count in several rows.  left_out: rows between those shown.
+    """
 
     splits: list[str]
     rows: list[BalanceRow]
+    several: bool
     left_out: int
 
 
@@ -94,7 +98,8 @@ def take(audit: Mapping[str, Any], split: Mapping[str, Any]) -> Inventory:
         listings.append(("Files that are there more than once", groups[:MOST_FAILURES]))
     looks = audit.get("statistics", {})
     findings = [_found(finding) for finding in audit.get("findings", ())]
-    balance = _balance(split.get("counts") or _unsplit(audit.get("classes", {})))
+    labels = split.get("label_counts")
+    balance = _balance(labels or split.get("counts") or _unsplit(audit.get("classes", {})), several=bool(labels))
     return Inventory(tiles, _rows(audit, split), balance, listings, findings, _brightness(looks.get("brightness")))
 
 
@@ -234,7 +239,7 @@ def _duplicates(found: Mapping[str, int] | None) -> str:
 _CROSSING = {"across_classes": "in more than one class", "across_splits": "in more than one split"}
 
 
-def _balance(counts: Mapping[str, Mapping[str, int]] | None) -> Balance | None:
+def _balance(counts: Mapping[str, Mapping[str, int]] | None, several: bool) -> Balance | None:
     if not counts:
         return None
     splits = [name for name in (*SPLITS, "") if any(counts.get(name, {}).values())]
@@ -255,4 +260,4 @@ def _balance(counts: Mapping[str, Mapping[str, int]] | None) -> Balance | None:
         )
         for label in order
     ]
-    return Balance(splits, rows, max(0, left_out))
+    return Balance(splits, rows, several, max(0, left_out))
