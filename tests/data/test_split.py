@@ -92,7 +92,7 @@ def test_the_datas_own_splits_are_obeyed() -> None:
     source = MemorySource(["a", "b"] * 3, splits=["train", "train", "val", "val", "test", "test"])
     split = make_split(source, range(6), hashes(range(6)), data_config())
     assert [list(part) for part in (split.train, split.val, split.test)] == [[0, 1], [2, 3], [4, 5]]
-    assert split.how == "the data's own train and val and test splits obeyed"
+    assert split.how == "the data's own train, val and test splits obeyed"
 
 
 def test_validation_is_cut_from_train_where_only_test_is_given() -> None:

@@ -177,7 +177,7 @@ def test_masks_beside_images_are_learned_and_an_image_without_one_is_named(tmp_p
         ({"data.target": "labels", "task.scale": 2.0}, "task.scale is for depth: multilabel has no use for it"),
         (
             {"data.target": "count", "task.class_weights": "balanced"},
-            "task.class_weights is for classify and multilabel",
+            "task.class_weights is for classify, multilabel",
         ),
         ({"data.target": "mask", "augment.mixup": 0.2}, "augment.mixup=0.2: segment has no loss for mixed images"),
         ({"data.target": "count", "task.label_smoothing": 0.1}, "regress has no labels to smooth"),

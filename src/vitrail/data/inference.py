@@ -12,6 +12,7 @@ import numpy as np
 from vitrail.contracts import DrawnMap, MapFile, Source
 from vitrail.data.maps import read_map
 from vitrail.data.pairs import MAP_FOLDERS
+from vitrail.data.wording import enumerated
 from vitrail.errors import BadImage, DataError, UsageError
 from vitrail.settings import TaskConfig
 
@@ -57,7 +58,7 @@ def refuse_unused(task: TaskConfig) -> None:
     defaults = TaskConfig()
     for name, tasks in ONLY_FOR.items():
         if task.name not in tasks and getattr(task, name) != getattr(defaults, name):
-            raise UsageError(f"task.{name} is for {' and '.join(tasks)}: {task.name} has no use for it")
+            raise UsageError(f"task.{name} is for {enumerated(tasks)}: {task.name} has no use for it")
 
 
 def infer_task(source: Source, task: str | None = None) -> Inference:

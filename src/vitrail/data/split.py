@@ -22,6 +22,7 @@ from vitrail.data.items import SPLITS, SplitName, check_held_out, class_names
 from vitrail.data.split_cut import cut_groups, cut_samples, keep_labels_in_training, shares
 from vitrail.data.split_file import read_split_file
 from vitrail.data.strata import strata
+from vitrail.data.wording import counted, enumerated
 from vitrail.errors import DataError, UsageError
 from vitrail.settings import DataConfig
 
@@ -134,8 +135,9 @@ def _given(source: Source, usable: Iterable[int], config: DataConfig) -> tuple[M
     if not own:
         return {}, ""
     left_out = sum(1 for _ in usable) - len(own)
-    without = f" ({left_out} images that are in none are left out)" if left_out else ""
-    return own, f"the data's own {' and '.join(named)} {'splits' if len(named) > 1 else 'split'} obeyed{without}"
+    lost = counted(left_out, "image that is in none is", "images that are in none are")
+    without = f" ({lost} left out)" if left_out else ""
+    return own, f"the data's own {enumerated(named)} {'splits' if len(named) > 1 else 'split'} obeyed{without}"
 
 
 def _said(fractions: Mapping[str, Fraction], classes: bool, grouped: bool, evenly: str) -> str:
