@@ -123,11 +123,28 @@ def test_names_without_a_size_take_it_from_the_data_and_the_patch_from_the_famil
     assert _geometry(_choose(facts, name)) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "stated", "stem"),
+    [
+        ("vit_tiny", {}, "conv"),
+        ("vit_tiny", {"model.options.stem": "patch"}, "patch"),
+        ("vit_tiny", {"recipe": "plain"}, None),
+        ("vit_tiny", {"model.image_size": 40, "model.patch_size": 5}, None),
+        ("vit_tiny_patch16_224", {"model.image_size": 224}, None),
+        ("resnet18", {}, None),
+    ],
+)
+def test_a_vit_from_few_images_sees_through_convolutions_unless_it_is_said_how(name, stated, stem) -> None:
+    assert _geometry(_choose(PHOTOS, name, **stated))[2].get("stem") == stem
+
+
 @pytest.mark.parametrize("name", ["swin_tiny", "swinv2_tiny", "pvt_v2_b0", "pvt_tiny", "deit_tiny", "vit_tiny"])
 @pytest.mark.parametrize("facts", [DIGITS, SMALL_PHOTOS, PHOTOS], ids=["digits", "small", "photos"])
 def test_every_option_of_the_family_is_chosen_with_its_reason(facts: Facts, name: str) -> None:
     row, choice = variant(name), _choose(facts, name)
     size, patch, options = _geometry(choice)
+    stem = options.pop("stem", None)
+    assert stem == ("conv" if row.family in ("vit", "deit") else None)
     fitted = row.fit(row.config, size)
     assert {"patch_size": patch, **options} == fitted.options
     said = {reason.field: reason.why for reason in choice.reasons}

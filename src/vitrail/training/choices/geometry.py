@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from vitrail.contracts import Variant
 from vitrail.training.choices.chooser import Chooser
@@ -56,6 +57,19 @@ def choose_geometry(chooser: Chooser, at: tuple[int, str] | None = None, crop_fr
     if crop_fraction is not None and chooser.stated.get("preprocess.resize", "crop") == "crop":
         chooser.pick("preprocess.crop_fraction", *crop_fraction)
     _scale(chooser)
+
+
+def choose_stem(chooser: Chooser) -> None:
+    """Convolutions instead of cut patches, where a ViT learns from few images; weights and full names keep theirs."""
+    variant, named = chooser.variant, chooser.stated.get("model.name", "")
+    if not hasattr(variant.config, "stem") or chooser.facts.pretrained is not None or has_size(variant, named):
+        return
+    with_stem = {**variant.config.model_dump(), "patch_size": chooser.of("model.patch_size"), "stem": "conv"}
+    with suppress(ValueError):  # a patch of other factors than convolutions step in is cut
+        type(variant.config).model_validate(with_stem)
+        chooser.pick(
+            "model.options.stem", "conv", "few images: convolutions know of neighbours what patches must learn"
+        )
 
 
 def _scale(chooser: Chooser) -> None:

@@ -7,8 +7,8 @@ CIFAR-10 without other data: 93.6 top-1 for ViT-Lite-7/4 after 300 epochs (CCT's
 parameters after 100 (SPT_LSA_ViT's README); the same ViT without a recipe has 40.4 on CIFAR-100, with it 73.8. Not
 reproduced here; what this recipe reaches on other sets is in docs/log.md.
 
-AdamW with warm-up and cosine, 64 to 256 tokens by the family's rule, and strong augmentation and mixing once a run is
-long enough to need them.
+AdamW with warm-up and cosine, 64 to 256 tokens by the family's rule, a convolutional stem for a ViT, and strong
+augmentation and mixing once a run is long enough to need them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vitrail.contracts import Variant
 from vitrail.settings import Stated
 from vitrail.training.choices.chooser import Chooser
 from vitrail.training.choices.facts import Choice, Facts
-from vitrail.training.choices.geometry import choose_geometry
+from vitrail.training.choices.geometry import choose_geometry, choose_stem
 from vitrail.training.choices.machine import choose_machine
 from vitrail.training.choices.scratch import choose_length, choose_regularisation
 
@@ -26,6 +26,7 @@ def choose(facts: Facts, variant: Variant, stated: Stated) -> Choice:
     """The whole config, with reasons."""
     chooser = Chooser(facts, variant, stated)
     choose_geometry(chooser)
+    choose_stem(chooser)
     choose_length(chooser)
     choose_regularisation(chooser, strong=True)
     choose_machine(chooser)
