@@ -69,6 +69,8 @@ def test_every_part_of_a_run_takes_its_time() -> None:
     rows = 2 * (200 * 0.003 + 0.4)
     end = 500 * 0.005 + 0.4 + 8 * 1.5
     assert takes(2, WORK, SPEED) == pytest.approx(once + steps + rows + end)
+    trusting = 0.1 * 2 * 1000 * SPEED.evaluation  # a pass to score explanations with, for each tenth image trained on
+    assert takes(2, dataclasses.replace(WORK, scored=0.1), SPEED) == pytest.approx(once + steps + rows + end + trusting)
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Speed)])

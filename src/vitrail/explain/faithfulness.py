@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vitrail.contracts import Backbone, Task
 from vitrail.errors import UsageError
-from vitrail.explain.attention import Explainable
+from vitrail.explain.explainable import Explainable
 from vitrail.explain.methods import Method, get_method, list_methods
 from vitrail.explain.target import Target
 from vitrail.explain.trust.answers import Asked, ask, words

@@ -27,6 +27,7 @@ from vitrail.run.folder import standing
 from vitrail.run.loops import Validation, make_loop
 from vitrail.run.prepare import Data, make_task, preprocessor_of
 from vitrail.run.teacher_first import TEACHER_EPOCHS, teacher_settings
+from vitrail.run.trust import MOST_PASSES, SHARE
 from vitrail.settings import Config, Stated, seconds_of
 from vitrail.training.journal import Journal, duration
 from vitrail.training.loop import Loop
@@ -74,7 +75,8 @@ class Deadline:
 @dataclass(frozen=True)
 class Work:
     """What a run goes over. train, val, test: images of each split.  batch: images per update.  checkpoint: seconds
-    between two.  finish: seconds of one core for explanations and report.
+    between two.  finish: seconds of one core for explanations and report.  scored: passes to score explanations with,
+    for each image that training goes over.
     """
 
     train: int
@@ -83,13 +85,17 @@ class Work:
     batch: int
     checkpoint: float
     finish: float
+    scored: float = 0.0
 
     @classmethod
     def of(cls, config: Config, data: Data, dense: bool) -> Work:
         """That of a run."""
         train, val, test = (len(data.indices(split)) for split in ("train", "val", "test"))
         own = config.train
-        return cls(train, val, test, own.batch_size, own.checkpoint_seconds, DENSE_FINISH if dense else FINISH)
+        return cls(
+            train, val, test, own.batch_size, own.checkpoint_seconds, DENSE_FINISH if dense else FINISH,
+            SHARE[own.freeze],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -183,7 +189,8 @@ def takes(epochs: float, work: Work, speed: Speed) -> float:
     training *= 1 + speed.writing / work.checkpoint  # checkpoints within long epochs
     rows = math.ceil(epochs) * (work.val * speed.evaluation + speed.writing)
     scoring = (work.val + work.test) * (speed.evaluation + speed.first_evaluation)  # the best model, from its folder
-    return speed.startup + reading + training + rows + scoring + speed.writing + work.finish * speed.load
+    trusting = min(MOST_PASSES, work.scored * epochs * work.train) * speed.evaluation
+    return speed.startup + reading + training + rows + scoring + trusting + speed.writing + work.finish * speed.load
 
 
 def fitting(deadline: Deadline, part: Part, teacher: Part | None = None) -> tuple[float, float | None]:

@@ -12,6 +12,7 @@ from vitrail.contracts import Source
 from vitrail.data.sources import open_source
 from vitrail.errors import DataError, UsageError
 from vitrail.evaluate.evaluator import Evaluation
+from vitrail.explain.defaults import default_method
 from vitrail.explain.faithfulness import Plan, fitting, score
 from vitrail.explain.methods import get_method
 from vitrail.explain.trust.samples import samples
@@ -28,6 +29,8 @@ SHARE: Mapping[str, float] = {"none": 0.1, "backbone": 0.03}
 """Passes of the model for each image that training went over, by what was frozen: some 3 % of training's time, whose
 every image goes through, back and into an update, or only through.
 """
+MOST_PASSES = 20_000
+"""Passes for a report, however long training was: enough for MOST images and every method that is not dear."""
 
 
 def of_run(
@@ -45,12 +48,12 @@ def of_run(
     cheap = [name for name in able if get_method(name).cost != "passes"]
     if not cheap:
         return None, ""
-    budget = int(SHARE[config.train.freeze] * seen)
+    budget = int(min(MOST_PASSES, SHARE[config.train.freeze] * seen))
     there = len(data.indices(split))
     if there < LEAST:
         return None, f"{there} {split} images are too few to score explanations on"
     needed = 0
-    for plan in _plans(cheap):
+    for plan in _plans(cheap, default_method(artifact.model)):
         needed = LEAST * plan.passes(artifact.model)
         count = min(MOST, there, budget // plan.passes(artifact.model))
         if count >= LEAST:
@@ -62,15 +65,17 @@ def of_run(
         )
     journal.say(f"scoring explanations on {count} {split} images")
     chosen = drawn(data.indices(split), count)
-    trust = score(
-        artifact.model, artifact.task, samples(data.source, chosen, artifact.preprocessor, artifact.task), plan
-    )
-    return trust.of_split(split), ""
+    found = samples(data.source, chosen, artifact.preprocessor, artifact.task)
+    try:
+        return score(artifact.model, artifact.task, found, plan).of_split(split), ""
+    except UsageError as error:  # the run is not worth failing for
+        return None, str(error)
 
 
-def _plans(cheap: Sequence[str]) -> Sequence[Plan]:
-    """What to measure, the most telling first, each cheaper than the one before."""
-    return Plan(cheap, levels=("all",)), Plan(cheap, ("blur",), ("all",)), Plan(cheap, ("blur",), ())
+def _plans(cheap: Sequence[str], default: str) -> Sequence[Plan]:
+    """What to measure, the most telling first, each cheaper than the one before; in the end the default alone."""
+    plans = [Plan(cheap, levels=("all",)), Plan(cheap, ("blur",), ("all",))]
+    return plans + ([Plan([default], ("blur",), ("all",))] if default in cheap else [])
 
 
 def drawn(indices: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]], count: int) -> list[int]:

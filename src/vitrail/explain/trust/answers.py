@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vitrail.contracts import Task
-from vitrail.explain.explainer import output_names
+from vitrail.explain.question import output_names
 from vitrail.explain.target import Target
 
 WORDS = {

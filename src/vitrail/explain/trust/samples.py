@@ -12,7 +12,8 @@ import numpy as np
 from vitrail.contracts import Floats, LocatedSource, Source, Task
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import BadImage, DataError
-from vitrail.explain.explainer import centre_window, output_names
+from vitrail.explain.explainer import centre_window
+from vitrail.explain.question import output_names
 from vitrail.explain.trust.pointing import Region
 
 MOST = 0.5

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.contracts import Backbone
-from vitrail.explain.attention import Explainable
+from vitrail.explain.explainable import Explainable
 from vitrail.seeding import generator
 
 LEVELS = ("head", "last block", "half", "all")
