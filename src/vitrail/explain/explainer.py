@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
 import torch
 
-from vitrail.contracts import Pixels, Task
+from vitrail.contracts import Floats, Pixels, Prediction, Task
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import UsageError
 from vitrail.explain.defaults import default_method, fitting
 from vitrail.explain.explainable import Explainable
 from vitrail.explain.explanation import Explanation
-from vitrail.explain.methods import get_method
-from vitrail.explain.question import Mask, Question, answered, refuse
+from vitrail.explain.methods import Method, get_method
+from vitrail.explain.question import Answered, Mask, Question, answered, refuse
 from vitrail.explain.question import output_names as output_names
 from vitrail.runtime.torch_engine import make_engine
 
@@ -59,38 +61,82 @@ def explain(
     Raises UsageError for an unknown method or class, for a layer or head out of range (with the range), and for what
     the method or the model does not have.
     """
-    model = artifact.model
-    explainable: Explainable = model  # type: ignore[assignment]  # a protocol cannot say "a Module that has these"
-    chosen = get_method(method or default_method(explainable))
+    model = _explainable(artifact)
+    chosen = get_method(method or default_method(model))
     question = Question(target, against, region, reader, cell)
-    if why := chosen.fits(explainable):
-        raise UsageError(f"{chosen.name}: {why}; {_instead(explainable)}")
-    refuse(question, chosen, explainable, output_names(artifact.task))
+    _refuse(chosen, model, question, artifact.task)
     if layer is not None and not chosen.by_layer:
         raise UsageError(f"{chosen.name} does not look at single layers: leave the layer out")
     if head is not None and not chosen.by_head:
         raise UsageError(f"{chosen.name} does not look at single heads: leave the head out, or use raw_attention")
-    device = next(model.parameters()).device
-    preprocessor = artifact.preprocessor
-    ready = preprocessor(pixels)[None]  # (1, C, H, W)
-    outputs = make_engine(model, str(device), preprocessor.windows)(ready)
-    prediction = artifact.task.decode(outputs, [source], [partial(preprocessor.to_image, size=pixels.shape[:2])])[0]
-    window = centre_window(ready.shape[2:], preprocessor.windows)
-    asked = answered(question, chosen, artifact.task, outputs[0], preprocessor, window, device)
-    images = torch.from_numpy(ready[:, :, *window]).to(device)  # (1, C, H, W), of one window
-    raw = np.full(ready.shape[2:], np.nan, np.float32)
-    computed = chosen.compute(explainable, images, asked.target, layer=layer, head=head)
-    raw[window] = computed[0].detach().float().cpu().numpy()
-    part = "centre window" if images.shape != ready.shape else ""
+    posed = _pose(artifact, pixels, source, chosen, question)
+    raw = np.full(posed.size, np.nan, np.float32)
+    computed = chosen.compute(model, posed.images, posed.asked.target, layer=layer, head=head)
+    raw[posed.window] = computed[0].detach().float().cpu().numpy()
+    part = "centre window" if raw[posed.window].shape != raw.shape else ""
     return Explanation(
         raw=raw,
         image=pixels,
-        prediction=prediction,
+        prediction=posed.prediction,
         method=chosen.name,
-        where=", ".join(filter(None, (chosen.where(explainable, layer, head), asked.through, part))),
-        target=asked.output,
-        preprocessor=preprocessor,
+        where=", ".join(filter(None, (chosen.where(model, layer, head), posed.asked.through, part))),
+        target=posed.asked.output,
+        preprocessor=artifact.preprocessor,
     )
+
+
+def explain_heads(
+    artifact: Explained, pixels: Pixels, method: str, question: Question | None = None
+) -> Sequence[Floats]:
+    """Every layer and head of a method on one image: of each layer (A, h, w), its heads over its own grid.
+
+    Raises UsageError as `explain` does, and for a method that does not look at single heads.
+    """
+    model, chosen, question = _explainable(artifact), get_method(method), question or Question()
+    _refuse(chosen, model, question, artifact.task)
+    if chosen.per_head is None:
+        raise UsageError(f"{chosen.name} does not look at single heads: use raw_attention")
+    posed = _pose(artifact, pixels, "", chosen, question)
+    layers = chosen.per_head(model, posed.images, posed.asked.target)
+    return [layer[0].detach().float().cpu().numpy() for layer in layers]
+
+
+@dataclass(frozen=True)
+class _Posed:
+    """A question about one image, ready for a method. images (1, C, H, W): of one window.  window: where that is in the
+    model's pixels, which are `size` in all.
+    """
+
+    prediction: Prediction
+    images: torch.Tensor
+    asked: Answered
+    window: tuple[slice, ...]
+    size: tuple[int, ...]
+
+
+def _pose(artifact: Explained, pixels: Pixels, source: str, method: Method, question: Question) -> _Posed:
+    """Ask the model for its answer, and make of the question what methods compute with."""
+    device = next(artifact.model.parameters()).device
+    preprocessor = artifact.preprocessor
+    ready = preprocessor(pixels)[None]  # (1, C, H, W)
+    outputs = make_engine(artifact.model, str(device), preprocessor.windows)(ready)
+    prediction = artifact.task.decode(outputs, [source], [partial(preprocessor.to_image, size=pixels.shape[:2])])[0]
+    window = centre_window(ready.shape[2:], preprocessor.windows)
+    asked = answered(question, method, artifact.task, outputs[0], preprocessor, window, device)
+    images = torch.from_numpy(ready[:, :, *window]).to(device)
+    return _Posed(prediction, images, asked, window, ready.shape[2:])
+
+
+def _explainable(artifact: Explained) -> Explainable:
+    model: Explainable = artifact.model  # type: ignore[assignment]  # a protocol cannot say "a Module that has these"
+    return model
+
+
+def _refuse(method: Method, model: Explainable, question: Question, task: Task) -> None:
+    """UsageError for what a method cannot do with a model."""
+    if why := method.fits(model):
+        raise UsageError(f"{method.name}: {why}; {_instead(model)}")
+    refuse(question, method, model, output_names(task))
 
 
 def _instead(model: Explainable) -> str:

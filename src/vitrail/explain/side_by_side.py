@@ -24,12 +24,12 @@ def side_by_side(explanations: Sequence[Explanation], models: Sequence[str] = ()
     explanations: of one image, one or more.  models: the name of the model of each, to be told where there are several.
     """
     plain = fitted(as_rgb(explanations[0].image), SIDE)
-    panels = [(plain, ("the image", explanations[0].source))]
+    panels = [(plain, ["the image", explanations[0].source])]
     for number, made in enumerate(explanations):
         title = made.method.replace("_", " ")
         target = f"for {made.target}" if made.target else ""
-        lines = [title, models[number] if models else "", made.answer, made.where, target]
-        panels.append((heated(plain, made.heatmap), tuple(line for line in lines if line)))
+        told = [title, models[number] if models else "", made.answer, made.where, target]
+        panels.append((heated(plain, made.heatmap), [line for line in told if line]))
     wide, tall = max(plain.width, NARROWEST), plain.height + 8 + 18 * max(len(lines) for _, lines in panels) + MARGIN
     across = min(ACROSS, len(panels))
     down = -(-len(panels) // across)

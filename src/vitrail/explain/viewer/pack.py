@@ -32,9 +32,13 @@ def quantised(weights: Floats) -> Steps:
     return steps
 
 
+LEVEL = 4
+"""Of 9: a tenth larger than at 6, in a third of the time."""
+
+
 def deflated(arrays: Iterable[np.ndarray[Any, Any]]) -> str:
     """The bytes of arrays (little-endian, C order) one after another, in zlib's format, as base64."""
-    squeezer = zlib.compressobj(6)
+    squeezer = zlib.compressobj(LEVEL)
     parts = [squeezer.compress(array.astype(array.dtype.newbyteorder("<")).tobytes()) for array in arrays]
     return base64.b64encode(b"".join([*parts, squeezer.flush()])).decode()
 
