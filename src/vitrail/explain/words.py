@@ -20,7 +20,8 @@ def of_layers(model: Explainable, last: int | None) -> str:
     """All layers from the first to one, heads averaged."""
     count = len(attending(model))
     place = resolve(-1 if last is None else last, count, "layer")
-    through = f"all {count} layers" if place == count - 1 else f"layers 0 to {place}"
+    some = f"layers 0 to {place}" if place else "layer 0"
+    through = some if place < count - 1 else f"all {count} layers" if place else "the one layer"
     return f"{through}, mean of heads"
 
 
