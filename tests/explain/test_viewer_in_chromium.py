@@ -17,7 +17,7 @@ from PIL import Image
 
 from vitrail.assemble import VisionModel
 from vitrail.data.preprocess import Preprocessor
-from vitrail.explain.explainer import explain
+from vitrail.explain.explainer import explain, explain_heads
 from vitrail.explain.methods.raw_attention import raw_attention
 from vitrail.explain.methods.rollout import rollout
 from vitrail.explain.target import Target
@@ -277,6 +277,30 @@ def test_the_mean_of_heads_can_be_hovered_over_too(
     browser.hover("#stage", 0.3, 0.8)
     assert words(browser, "readout").startswith("The patch in row 3, column 1 ")
     assert words(browser, "caption") == "raw attention: layer 2 (of 0 to 2), mean of heads"
+
+
+def test_layers_and_heads_of_another_method_are_under_the_sliders_too(
+    browser: Browser, small: Any, photo: Any, tmp_path: Path
+) -> None:
+    heads = explain_heads(small, photo, "attention_gradient")
+    own = explain(small, photo, "a", method="attention_gradient")
+    made = Album()
+    made.add([own], gaze(small, photo), "vit", heads={"attention_gradient": heads})
+    browser.open(made.write(tmp_path), READY)
+    assert words(browser, "caption") == own.caption
+    seen = [heat(browser)]
+    for layer, head in ((2, 1), (0, 1), (0, -1)):
+        slide(browser, "layer", layer)
+        slide(browser, "head", head)
+        told = "mean of heads" if head < 0 else f"head {head}"
+        assert words(browser, "caption") == f"attention gradient: layer {layer} (of 0 to 2), {told}"
+        assert heat(browser) not in seen
+        seen.append(heat(browser))
+    hottest = np.argmax(np.array(seen[2])[3::4])
+    assert hottest == np.argmax(heads[0][1])
+    slide(browser, "layer", 2)
+    assert heat(browser) == seen[0], "the method's own"
+    assert browser.complaints == []
 
 
 def test_models_stand_side_by_side_and_are_chosen_there(

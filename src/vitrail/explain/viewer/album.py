@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from vitrail.contracts import CellMap
+from vitrail.contracts import CellMap, Floats
 from vitrail.explain import overlay, page
 from vitrail.explain.explainer import centre_window
 from vitrail.explain.explanation import Explanation
@@ -64,27 +64,36 @@ class Album:
         self._heads_left = self._mean_left = self._left
         self.left_out = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether further images will only be counted."""
+        return self.left_out > 0
+
     def __len__(self) -> int:
         """Images under models that will be on the page."""
         return len(self._shown)
 
     def add(
         self, explanations: Sequence[Explanation], gaze: Gaze | None, model: str,
-        layer: int | None = None, head: int | None = None,
+        layer: int | None = None, head: int | None = None, heads: Mapping[str, Sequence[Floats]] | None = None,
     ) -> None:  # fmt: skip
         """One image under one model: what each method says of it, and where its tokens look.
 
-        layer, head: where the sliders stand at first, None for what stands nearest to the answer. Models are told apart
-        by their name; attention of one name has one shape. Once the page is full, further images
+        layer, head: where the sliders stand at first, None for what stands nearest to the answer.  heads: of methods
+        other than raw attention, each layer's heads (A, h, w). Models are told apart by their name; attention of one
+        name has one shape. Once the page is full, further images
         are only counted.
         """
+        if self.left_out:
+            self.left_out += 1
+            return
         geometry = 0
         if gaze is not None and "layers" not in self._models.get(model, {}):
             before = len(json.dumps(self._packed))
             self._models[model] = {"name": model, **self._geometry(gaze)}
             geometry = len(json.dumps(self._packed)) - before + len(json.dumps(self._models[model]))
         self._models.setdefault(model, {"name": model})
-        entry = _entry(explanations, list(self._models).index(model))
+        entry = _entry(explanations, list(self._models).index(model), heads or {})
         entry |= {"attends": gaze is not None, "layer": layer, "head": head}
         size = len(_safe(entry)) + 200 + geometry
         if size > self._left:
@@ -171,7 +180,7 @@ class Album:
         return self._maps[key]
 
 
-def _entry(explanations: Sequence[Explanation], model: int) -> dict[str, Any]:
+def _entry(explanations: Sequence[Explanation], model: int, heads: Mapping[str, Sequence[Floats]]) -> dict[str, Any]:
     """An image under a model as the page reads it."""
     first = explanations[0]
     window = centre_window(first.raw.shape, first.preprocessor.windows)
@@ -186,6 +195,7 @@ def _entry(explanations: Sequence[Explanation], model: int) -> dict[str, Any]:
             {
                 "name": made.method, "label": made.method.replace("_", " "), "caption": made.caption,
                 "map": pack.heat(made.raw[window]),
+                "layers": [pack.heats(layer) for layer in heads.get(made.method, ())],
             }
             for made in explanations
         ],

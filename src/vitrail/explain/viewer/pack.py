@@ -64,6 +64,19 @@ def heat(values: Floats) -> dict[str, Any]:
     }
 
 
+def heats(heads: Floats) -> dict[str, Any]:
+    """Maps (A, h, w) of the heads of a layer, each in 256 steps from its own least value to its greatest."""
+    low, high = heads.min(axis=(1, 2)), heads.max(axis=(1, 2))
+    span = np.where(high > low, high - low, 1)[:, None, None]
+    steps = np.rint(255 * (heads - low[:, None, None]) / span).astype(np.uint8)
+    return {
+        "grid": list(heads.shape[1:]),
+        "low": [float(value) for value in low],
+        "high": [float(value) for value in high],
+        "data": deflated([steps]),
+    }
+
+
 def _averaged(values: Floats) -> Floats:
     factor = -(-max(values.shape) // MOST)
     if factor == 1:

@@ -14,6 +14,20 @@ async function unpackMap(packed) {
   return { grid: packed.grid, span: [1, 1], values, low: packed.low, high: packed.high };
 }
 
+// A layer's heads -> a map for each, and the mean of all.
+async function unpackHeads(packed, span) {
+  const steps = await inflated(packed.data), cells = packed.grid[0] * packed.grid[1], mean = new Float32Array(cells);
+  const heads = packed.low.map((low, head) => {
+    const high = packed.high[head], values = new Float32Array(cells);
+    for (let i = 0; i < cells; i++) {
+      values[i] = low + (high - low) * steps[head * cells + i] / 255;
+      mean[i] += values[i] / packed.low.length;
+    }
+    return { grid: packed.grid, span, values, low, high };
+  });
+  return { heads, mean: { grid: packed.grid, span, values: mean, low: Math.min(...mean), high: Math.max(...mean) } };
+}
+
 // Tokens over cells: windows x tokens x width places (-1 for none) and as many shares. `of` is the way back: the tokens
 // that stand for a cell, each with its part of the cell.
 async function unpackCells(packed) {

@@ -31,8 +31,13 @@ function draw() {
 }
 
 function words(shown) {
-  if (!state.live) return shown.caption;
-  const { at, number, head, heads } = state, count = state.gaze.blocks.length;
+  const { at, number, head, heads, asked } = state;
+  if (!state.live) {
+    if (!at || (number === asked.number && head === asked.head)) return shown.caption;
+    const place = Math.min(number, state.layers.length - 1), one = head < 0 ? "mean of heads" : `head ${Math.min(head, heads - 1)}`;
+    return `${shown.label}: layer ${place} (of 0 to ${state.layers.length - 1}), ${one}`;
+  }
+  const count = state.gaze.blocks.length;
   if (shown.name === "rollout") return `rollout: ${number < count - 1 ? `layers 0 to ${number}` : `all ${count} layers`}, mean of heads`;
   const heard = head < 0 || !heads ? "mean of heads" : `head ${Math.min(head, heads - 1)}`;
   if (at.pools) return `raw attention: ${at.name}, ${heard}`;
@@ -89,11 +94,11 @@ function drawControls() {
     slider.setAttribute("aria-valuetext", words);
     get(`${id}-words`).textContent = words;
   };
-  const { methods } = state.image, layer = state.live ? state.number : 0;
+  const { methods } = state.image, { at, layers } = state, place = Math.min(state.number, layers.length - 1);
   set("method", 0, methods.length - 1, state.method, state.shown.label);
-  set("layer", 0, state.live ? state.layers.length - 1 : 0, layer, state.live ? state.at.name.replace("layer ", "") : "–");
+  set("layer", 0, Math.max(0, layers.length - 1), Math.max(0, place), at ? (at.name || String(place)).replace("layer ", "") : "–");
   const head = Math.min(state.head, state.heads - 1);
-  set("head", -1, state.heads - 1, Math.max(-1, head), state.heads ? (head < 0 ? "mean" : String(head)) : state.live ? "mean" : "–", !state.heads);
+  set("head", -1, state.heads - 1, Math.max(-1, head), state.heads ? (head < 0 ? "mean" : String(head)) : at ? "mean" : "–", !state.heads);
   set("opacity", 0, 100, Math.round(100 * state.opacity), `${Math.round(100 * state.opacity)}%`, false);
   for (const button of get("from").children) {
     const { kind, place } = button.dataset, { pinned } = state;

@@ -23,15 +23,18 @@ class State {
   get gaze() { return this.gazes.get(this.image) || null; }
   get shown() { return this.image.methods[this.method]; }
   get live() { return this.gaze !== null && this.shown.name in LIVE; }
-  get layers() { return this.gaze ? this.gaze.layers : []; }
+  get layers() { return this.live ? this.gaze.layers : this.shown.stills || []; }
   get number() { return this.numbers[this.shown.name] ?? this.numbers.raw_attention; }
-  get at() { return this.layers[this.number]; }
-  get heads() { return this.live && this.shown.name === "raw_attention" && !this.gaze.mean ? this.at.heads : 0; }
+  get at() { return this.layers[Math.min(this.number, this.layers.length - 1)]; }
+  get heads() {
+    if (!this.live) return this.at ? this.at.heads.length : 0;
+    return this.shown.name === "raw_attention" && !this.gaze.mean ? this.at.heads : 0;
+  }
 
   added(image) {
     if (image.carries === "none") return [];
     const there = image.methods.map(method => method.name);
-    return Object.keys(LIVE).filter(name => !there.includes(name)).map(name => ({ name, label: LIVE[name], map: null }));
+    return Object.keys(LIVE).filter(name => !there.includes(name)).map(name => ({ name, label: LIVE[name], map: null, layers: [] }));
   }
 
   // Where the sliders of a new model stand: as its explanations were asked for, else nearest to the answer. A layer of
@@ -40,6 +43,7 @@ class State {
     const { layers = [], grids } = this.model, last = layers.length - 1;
     const told = layers.findLastIndex(({ stage, name }) => name === "pooling head" || grids[stage].some(side => side > 1));
     this.numbers = { raw_attention: this.image.layer ?? told, rollout: this.image.layer ?? last };
+    this.asked = { number: this.numbers.raw_attention, head: this.image.head ?? -1 };
     this.head = this.image.head ?? -1;
   }
 
@@ -58,7 +62,12 @@ class State {
   }
 
   async loadMaps(image) {
-    for (const method of image.methods) if (method.map && !method.values) method.values = await unpackMap(method.map);
+    const { layers, spans } = this.data.models[image.model];
+    for (const method of image.methods) {
+      if (method.map && !method.values) method.values = await unpackMap(method.map);
+      if (!method.layers.length || method.stills || method.name in LIVE) continue;
+      method.stills = await Promise.all(method.layers.map((heads, number) => unpackHeads(heads, layers ? spans[layers[number].stage] : [1, 1])));
+    }
   }
 
   // Unpacks where an image's tokens look; a few images' are kept.
@@ -70,9 +79,16 @@ class State {
     if (this.gazes.size > 4) this.gazes.delete(this.gazes.keys().next().value);
   }
 
+  // A method's own map of the answer, or what one of its layers and heads says.
+  still() {
+    const { number, head, asked, at } = this;
+    if (!at || (number === asked.number && head === asked.head)) return this.shown.values || null;
+    return head < 0 ? at.mean : at.heads[Math.min(head, at.heads.length - 1)];
+  }
+
   // The map that is wanted now; null where the layer has nothing to ask there.
   map() {
-    if (!this.live) return this.shown.values || null;
+    if (!this.live) return this.still();
     if (this.shown.name === "rollout") return this.gaze.roll(this.number, this.query);
     return this.gaze.look(this.number, this.head, this.query);
   }
