@@ -52,6 +52,17 @@ def test_the_same_names_stand_for_type_checkers() -> None:
         assert f"from {module} import {name} as {name}\n" in text
 
 
+def test_recording_is_reached_without_an_import_of_its_own() -> None:
+    code = (
+        "import vitrail; model = vitrail.create_model('vit_tiny', image_size=32, patch_size=8, depth=2)\n"
+        "import torch\n"
+        "with vitrail.explain.record(model.eval()) as recording: model(torch.zeros(1, 3, 32, 32))\n"
+        "import vitrail.explain.recorder\n"
+        "assert callable(vitrail.explain.record) and len(recording.calls) == 2"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_models_are_listed_and_made() -> None:
     import torch
 

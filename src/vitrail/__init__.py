@@ -51,6 +51,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "explain":  # a room, whose `record` users call
+        return importlib.import_module("vitrail.explain")
     if name not in _WHERE:
         raise AttributeError(f"module 'vitrail' has no attribute '{name}'")
     value = getattr(importlib.import_module(_WHERE[name]), name)

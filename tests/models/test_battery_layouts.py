@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vitrail.contracts import CellMap
 from vitrail.errors import UsageError
-from vitrail.explain.record import record
+from vitrail.explain.recorder import record
 from vitrail.layers.attention import ScaledDotProduct, attention_weights
 from vitrail.models import build_backbone, list_models, variant
 

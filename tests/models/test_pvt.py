@@ -15,7 +15,7 @@ import vitrail
 from vitrail.contracts import Backbone
 from vitrail.cost.catalogue import catalogue
 from vitrail.errors import UsageError
-from vitrail.explain.record import record
+from vitrail.explain.recorder import record
 from vitrail.layers.reduction import FanOutConv2d, ReducedAttention, ReducingEmbed
 from vitrail.layers.stages import FOUR, StagesConfig, fit_stages
 from vitrail.models import create_backbone, list_models, variant

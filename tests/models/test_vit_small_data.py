@@ -17,7 +17,8 @@ from vitrail.errors import UsageError
 from vitrail.explain.attention import attend
 from vitrail.explain.methods.raw_attention import raw_attention
 from vitrail.explain.methods.rollout import rollout
-from vitrail.explain.record import record
+from vitrail.explain.recorder import record
+from vitrail.explain.target import Target
 from vitrail.layers.attention import SelfAttention
 from vitrail.layers.initialise import initialise
 from vitrail.layers.tokenizers import ConvStem, ShiftedPatchEmbed
@@ -177,12 +178,12 @@ def test_scales_and_norms_are_not_decayed_and_matrices_are(options: dict[str, An
 def test_it_is_explained(options: dict[str, Any]) -> None:
     model, images = small(**options), noise(2, 3, 32, 32)
     for method in (rollout, raw_attention):
-        heat = method(model, images)
+        heat = method(model, images, Target(torch.tensor([0, 1])))
         assert heat.shape == (2, 32, 32)
         assert bool(heat.isfinite().all())
         assert float(heat.std()) > 0
     attention = attend(model, images)
-    for weights in attention.blocks:
+    for weights in (layer.matrix() for layer in attention.layers):
         torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:3]))
         itself = weights.diagonal(dim1=-2, dim2=-1)
         assert bool((itself == 0).all()) == bool(options.get("locality", False))

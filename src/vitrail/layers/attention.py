@@ -43,19 +43,30 @@ class AttentionLayout:
         """
         split = (len(weights), self.windows, -1, *weights.shape[2:])
         per_window = weights.reshape(split)  # (B, W, A, T_q, T_k)
-        if self.keys is not None:
-            over = self.keys.dense().to(weights)[None, :, None]  # (1, W, 1, T_k, h w)
-            per_window = _keep(per_window, -1, self.prefix_keys, per_window[..., self.prefix_keys :] @ over)
-        if self.queries is not None:
-            stand = self.queries.dense().to(weights).transpose(1, 2)[None, :, None]  # (1, W, 1, h w, T_q)
-            laid = stand @ per_window[..., self.prefix_queries :, :]
-            per_window = _keep(per_window, -2, self.prefix_queries, laid)
-        return per_window.sum(dim=1)
+        keys = None if self.keys is None else self.keys.dense().to(weights)  # (W, T_k, h w)
+        if self.queries is None:
+            over = per_window if keys is None else _keep(per_window, self.prefix_keys, keys[None, :, None])
+            return over.sum(dim=1)
+        places = self.grid[0] * self.grid[1]
+        cells = self.queries.cells.to(weights.device) % (places + 1)  # the last is nowhere
+        shares = self.queries.shares.to(weights)
+        width = per_window.shape[4] if keys is None else self.prefix_keys + places
+        rows = weights.new_zeros(len(weights), per_window.shape[2], self.prefix_queries + places + 1, width)
+        for window in range(self.windows):  # one by one: all at once, most of what is summed would be zeros
+            over = per_window[:, window]  # (B, A, T_q, T_k)
+            if keys is not None:
+                over = _keep(over, self.prefix_keys, keys[window])
+            rows[:, :, : self.prefix_queries] += over[:, :, : self.prefix_queries]
+            for several in range(cells.shape[2]):
+                laid = over[:, :, self.prefix_queries :] * shares[window, :, several, None]
+                rows.index_add_(2, self.prefix_queries + cells[window, :, several], laid)
+        return rows[:, :, :-1]
 
 
-def _keep(whole: Tensor, dim: int, prefix: int, rest: Tensor) -> Tensor:
-    """The first `prefix` entries of `whole` along `dim`, then `rest`."""
-    return torch.cat([whole.narrow(dim, 0, prefix), rest], dim=dim) if prefix else rest
+def _keep(weights: Tensor, prefix: int, over: Tensor) -> Tensor:
+    """Weights (..., T_k), whose first `prefix` keys stay, and the others go over cells (..., T_k - prefix, h * w)."""
+    laid = weights[..., prefix:] @ over
+    return torch.cat([weights[..., :prefix], laid], dim=-1) if prefix else laid
 
 
 class ScaledDotProduct(nn.Module):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -94,14 +94,23 @@ class Predictor:
     def explain(
         self,
         source: Input,
-        method: str = "rollout",
+        method: str | None = None,
         target: str | int | None = None,
+        *,
+        against: str | int | None = None,
+        region: np.ndarray[Any, np.dtype[np.bool_]] | Literal["answer"] | None = None,
+        reader: str | None = None,
+        cell: tuple[int, int] | None = None,
         layer: int | None = None,
         head: int | None = None,
     ) -> Explanation:
-        """What the model looked at, by `method`; see `vitrail.explain`.
+        """What the model looked at, by `method`; None is the default of the model's family.
 
-        target: a class by name or place, None for the predicted one.  layer, head: which, where the method has them.
+        target: an output (class, label, number, map) by name or place, None for the largest.  against: another, for why
+        this and not that.  region: of a model that answers for every pixel, where, (height, width) bool over the image,
+        or "answer" for where the target is the answer.  reader: the token to read from, "cls" or "dist".  cell: (row,
+        column) of the last grid of patches, whose gaze is shown instead of the answer's.  layer, head: which, where the
+        method has them.
         Raises DataError for an input that cannot be read, UsageError for what the method or the model does not have.
         """
         from vitrail.explain.explainer import explain
@@ -110,7 +119,10 @@ class Predictor:
             pixels = self.read(source)
         except BadImage as error:
             raise DataError(f"{_name(0, source)}: {error.reason}") from None
-        return explain(self.artifact, pixels, _name(0, source), method=method, target=target, layer=layer, head=head)
+        return explain(
+            self.artifact, pixels, _name(0, source), method=method, target=target, against=against, region=region,
+            reader=reader, cell=cell, layer=layer, head=head,
+        )  # fmt: skip
 
     def read(self, source: Input) -> Pixels:
         """The pixels of an input, (H, W, C) uint8, upright; raises BadImage."""
