@@ -12,6 +12,7 @@ from pictures import Pictures, clean, depths, findings, masks, survey_of
 
 from vitrail.data.findings.maps import meaning_of
 from vitrail.data.findings.ranking import rank
+from vitrail.data.findings.record import record_before_training
 from vitrail.data.map_values import measure
 from vitrail.settings import TaskConfig
 
@@ -64,6 +65,8 @@ def test_a_planted_fault_of_masks_is_found_alone(fault: str) -> None:
     plant(source)
     found = findings(source)
     assert set(found) == expected
+    if fault in ("out of range", "negative"):  # 300 is a class to training, -1 is none
+        assert found["mask_values_out_of_range"].severity == ("error" if fault == "negative" else "warning")
     if fault == "turned":
         assert "turned by a quarter" in found["mask_size_mismatch"].cases[0].words
 
@@ -96,6 +99,9 @@ def test_what_the_task_says_decides_what_whole_numbers_are() -> None:
         (TaskConfig(name="depth"), []),
     ):
         assert [finding.kind for finding in rank(replace(survey, task=task))] == expected
+        audit = replace(survey.audit, maps=survey.maps)
+        told = record_before_training(audit, source, None, task)
+        assert [finding["kind"] for finding in told["findings"]] == expected
 
 
 def test_what_the_values_of_maps_mean() -> None:

@@ -13,6 +13,8 @@ from vitrail.errors import BadImage, DataError
 LIMIT = 2**53
 """Larger numbers are cut to this when a mask is read: no int64 holds all of them, and none is a class."""
 
+HIGHEST = 65_535
+"""The largest value of a class: more is in no PNG."""
 UNTOLD = -1
 """In encoded masks: a pixel whose truth is not known; it counts in no loss and no metric."""
 

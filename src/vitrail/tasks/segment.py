@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitrail.contracts import Backbone, Floats, MapFile, Meter, Mixing, Prediction, Rows, Spread, Task
-from vitrail.data.masks import UNTOLD, count_values, read_mask
+from vitrail.data.masks import HIGHEST, UNTOLD, count_values, read_mask
 from vitrail.errors import BadImage, DataError, UsageError
 from vitrail.settings import TaskConfig
 from vitrail.tasks import LABEL_SEPARATOR, chosen, counterparts, refuse_parted, rows_by_name
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 LOSSES = ("cross_entropy+dice", "cross_entropy", "dice")
 MOST_CLASSES = 256
-HIGHEST = 65_535
-"""The largest value of a class: more is in no PNG."""
 
 Classes = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -13,6 +13,7 @@ from vitrail.data.findings.finding import Finding, counted, of_samples
 from vitrail.data.findings.survey import Survey
 from vitrail.data.items import at_row
 from vitrail.data.map_values import MapValues
+from vitrail.data.masks import HIGHEST
 from vitrail.data.sizes import misfit
 
 Meaning = Literal["classes", "objects", "numbers"]
@@ -168,11 +169,13 @@ def _unexpected(survey: Survey, values: Mapping[int, MapValues]) -> Iterator[Fin
     beyond = [index for index, (low, high) in spans.items() if low < 0 or high > LAST_CLASS]
     if beyond:
         words = [f"values from {spans[i][0]:g} to {spans[i][1]:g}" for i in beyond]
+        refused = any(spans[i][0] < 0 or spans[i][1] > HIGHEST for i in beyond)
         yield Finding(
             "mask_values_out_of_range",
-            "error",
+            "error" if refused else "warning",
             f"{counted(len(beyond), 'mask has', 'masks have')} values outside 0 to {LAST_CLASS}",
-            f"A value is the number of a class, and {LAST_CLASS} what does not count; others are no class.",
+            f"Each value is a class of its own, up to {HIGHEST:,}; what is below 0 or above that can be none, and "
+            "training refuses it.",
             "Look how they were made: another depth, another scale, or numbers of objects instead of classes.",
             of_samples(survey.source, [[i] for i in beyond], words),
         )

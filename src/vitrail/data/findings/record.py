@@ -15,6 +15,7 @@ from vitrail.data.findings.survey import Survey
 from vitrail.data.items import SPLITS
 from vitrail.data.near_duplicates import WHY
 from vitrail.data.split import Split
+from vitrail.settings import TaskConfig
 
 NEAR_BEFORE_TRAINING = 50_000
 """Of more images, near duplicates are looked for by `vitrail check` alone: up to here it takes a second or two."""
@@ -41,10 +42,15 @@ def record(survey: Survey, findings: Sequence[Finding]) -> dict[str, Any]:
     return told
 
 
-def record_before_training(audit: Audit, source: Source, split: Split | None) -> dict[str, Any]:
-    """The same from what training has read anyway: near duplicates are only looked for among few."""
+def record_before_training(
+    audit: Audit, source: Source, split: Split | None, task: TaskConfig | None = None
+) -> dict[str, Any]:
+    """The same from what training has read anyway: near duplicates are only looked for among few.
+
+    task: what the targets are taken for, None where they are not looked at.
+    """
     near = audit.found <= NEAR_BEFORE_TRAINING
-    survey = Survey(source, audit, split_names(source, split), audit.maps, near=near)
+    survey = Survey(source, audit, split_names(source, split), audit.maps, near=near, task=task)
     return record(survey, rank(survey))
 
 
