@@ -128,28 +128,6 @@ def test_predict_of_nothing_usable_ends_with_3(finished_run: Path, capsys: Outpu
 # ---------------------------------------------------------------------------------------------------------- explain
 
 
-def test_explain_draws_a_picture_per_image_and_method_and_one_page(
-    finished_run: Path, photos: Path, tmp_path: Path, capsys: Output
-) -> None:
-    (tmp_path / "bad.png").write_bytes(b"x")
-    inputs = [str(photos / "red" / "0.png"), str(photos / "green" / "0.png"), str(tmp_path / "bad.png")]
-    assert main(["explain", str(finished_run), *inputs, "--method", "all", "--out", str(tmp_path / "e"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert sorted(path.name for path in (tmp_path / "e").iterdir()) == [
-        "0-raw_attention-2.png", "0-raw_attention.png", "0-rollout-2.png", "0-rollout.png", "explain.html",
-    ]  # fmt: skip
-    assert sorted(map(Path, told["outputs"])) == sorted((tmp_path / "e").iterdir())
-    assert [row["status"] for row in told["explain"]["rows"]] == ["ok"] * 4 + ["failed"]
-    assert (tmp_path / "e" / "explain.html").read_text().count("<img") >= 4
-
-
-def test_explain_of_all_leaves_out_what_cannot_be_asked_so(finished_run: Path, photos: Path, tmp_path: Path) -> None:
-    words = [str(finished_run), str(photos / "red" / "0.png"), "--method", "all", "--head", "1"]
-    assert main(["explain", *words, "--out", str(tmp_path / "e")]) == 0
-    assert (tmp_path / "e" / "0-raw_attention.png").exists()
-    assert not (tmp_path / "e" / "0-rollout.png").exists()
-
-
 def test_explain_stands_in_the_run_by_default(finished_run: Path, photos: Path, tmp_path: Path) -> None:
     shutil.copytree(finished_run, tmp_path / "r")
     assert main(["explain", str(tmp_path / "r"), str(photos / "red" / "0.png")]) == 0

@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vitrail.cli.console import Counter, count
-from vitrail.cli.options import Call, Operands, Options, option
+from vitrail.cli.options import Call, Operands, Options, flag, option, spelled
 from vitrail.cli.verb import Outcome, Verb, command
 from vitrail.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from vitrail.explain.explanation import Explanation
-    from vitrail.explain.methods import Method
-
-PAGE = 100
-"""Pictures on explain.html; the PNG files are as many as there are."""
+    from vitrail.cli.explained import Explainer
+    from vitrail.predict.predictor import Predictor
 
 
 @dataclass(frozen=True)
 class ExplainOptions(Options):
     """The model, its classes and its preprocessing are the run's own."""
 
-    method: str | None = option("rollout, raw_attention, or all (rollout)", "NAME")
-    layer: int | None = option("which block; -1 is the last", "N")
-    head: int | None = option("which attention head (raw_attention)", "N")
+    method: str | None = option("one by name, or all that fit the model, side by side (the family's own)", "NAME")
+    target_class: str | None = option("explain this class, label, number or map instead of the answer", "NAME")
+    against: str | None = option("why the target and not this one", "NAME")
+    region: Literal["answer"] | None = option("of masks: only where the target is the answer", "answer")
+    reader: Literal["cls", "dist"] | None = option("which token to read from, cls or dist (both of them)", "TOKEN")
+    cell: str | None = option("where one patch looks: its row and column in the last grid, such as 3,4", "ROW,COLUMN")
+    layer: int | None = option("which layer; -1 is the last", "N")
+    head: int | None = option("which attention head (raw_attention, attention_gradient)", "N")
+    grid: bool = flag("also draw every layer and head on one picture")
+    beside: str | None = option("other runs to explain the same images by, with commas between them", "RUN,RUN")
     score: str | None = option(
         "measure how far each method can be trusted on images of DATA (as train takes it), beside maps that know"
         " nothing; no SOURCE then",
         "DATA",
     )
     images: int | None = option("with --score: on how many of them (64)", "N")
+    viewer_mb: float | None = option("how large explain.html may become; it says what it leaves out (15)", "MB")
     out: Path | None = option("where the PNG files and explain.html go (RUN/explained)", "FOLDER")
     device: Literal["auto", "cpu", "cuda", "mps"] | None = option("auto, cpu, cuda or mps", "NAME")
+
+
+OF_PICTURES = ("target_class", "against", "region", "reader", "cell", "layer", "head", "grid", "beside", "viewer_mb")
+"""Options that go with SOURCE and not with --score."""
 
 
 def explain(call: Call[ExplainOptions]) -> Outcome:
@@ -47,107 +57,107 @@ def explain(call: Call[ExplainOptions]) -> Outcome:
         raise UsageError("SOURCE is missing: expected RUN SOURCE...")
     if options.images is not None:
         raise UsageError("--images goes with --score DATA: every SOURCE is explained")
-    names = choose_methods(options)
+    if options.viewer_mb is not None and not 0 < options.viewer_mb < 2000:
+        raise UsageError(f"--viewer-mb takes a number of megabytes above 0, not {options.viewer_mb:g}")
+    from vitrail.cli.explained import Files
     from vitrail.contracts import Failure
     from vitrail.errors import BadImage
-    from vitrail.explain.explainer import explain as explain_pixels
-    from vitrail.explain.gallery import write_gallery
+    from vitrail.explain.viewer.album import MEGABYTES, Album
     from vitrail.predict.naming import FileNames
-    from vitrail.predict.predictor import load
     from vitrail.predict.sources import expand
 
-    predictor = load(run, options.device or "auto")
-    folder = options.out or Path(run) / "explained"
-    rows: list[dict[str, str]] = []
-    shown: list[Explanation] = []
-    outputs: list[Path] = []
-    taken = FileNames()
+    explainers = _explainers(run, options)
+    files = Files(options.out or Path(run) / "explained", Album(options.viewer_mb or MEGABYTES), FileNames())
     counter = Counter("explained")
     for done, source in enumerate(expand(words), start=1):
         name = source.key if isinstance(source, Failure) else source
         try:
-            pixels = predictor.read(source)
+            files.add(source, name, explainers)
         except BadImage as error:
-            rows.append({"path": name, "status": "failed", "reason": error.reason})
+            files.failed(name, error)
             print(f"{name}: {error.reason}", file=sys.stderr)
-            continue
-        for method in names:
-            made = explain_pixels(
-                predictor.artifact, pixels, name, method=method,
-                layer=options.layer, head=options.head,
-            )  # fmt: skip
-            outputs.append(made.save(folder / f"{taken.of(name, f'-{method}')}.png"))
-            rows.append({"path": name, "status": "ok", "method": method, "picture": str(outputs[-1])})
-            if len(shown) < PAGE:
-                shown.append(_small(made))
         counter(done)
     counter.close()
-    if not outputs:
+    if not files.outputs:
         raise DataError("nothing could be explained: none of the inputs is an image that can be used")
-    pictures = len(outputs)
-    outputs.insert(0, write_gallery(folder, shown))
-    if len(shown) < pictures:
-        print(f"explain.html shows the first {len(shown)} of {pictures:,}", file=sys.stderr)
-    print(f"{count(pictures, 'picture')} in {folder}")
+    page = files.album.write(files.folder)
+    for note in files.album.notes():
+        print(note.replace("This page", "explain.html"), file=sys.stderr)
+    print(f"{count(len(files.outputs), 'picture')} in {files.folder}")
     return Outcome(
-        result={"explain": {"model": predictor.artifact.folder, "rows": rows}},
-        outputs=outputs,
-        where=outputs[0],
+        result={"explain": {"model": explainers[0].predictor.artifact.folder, "rows": files.rows}},
+        outputs=[page, *files.outputs],
+        where=page,
         next=[command("predict", run, words[0])],
     )
+
+
+def _explainers(run: str, options: ExplainOptions) -> list[Explainer]:
+    """The run's model and those beside it, each with its methods.
+
+    Raises UsageError for what no model or method has, before any image is read.
+    """
+    from vitrail.cli.explained import Explainer, by_name, cell_of, choose
+    from vitrail.explain.explainer import output_names
+    from vitrail.explain.methods import get_method
+    from vitrail.explain.question import Question
+    from vitrail.predict.predictor import load
+
+    if options.method not in (None, "all"):
+        get_method(str(options.method))
+    cell = cell_of(options.cell)
+    runs = [run, *(one.strip() for one in (options.beside or "").split(",") if one.strip())]
+    predictors = [load(one, options.device or "auto") for one in runs]
+    made = []
+    for predictor, label in zip(predictors, _labels(runs, predictors), strict=True):
+        names = output_names(predictor.artifact.task)
+        target, against = (by_name(text, names) for text in (options.target_class, options.against))
+        question = Question(target, against, options.region, options.reader, cell)
+        methods = choose(predictor.artifact.model, options.method, question, options.layer, options.head)
+        sheets = _sheets(predictor, methods) if options.grid else []
+        made.append(Explainer(predictor, label, question, methods, options.layer, options.head, sheets))
+    if options.grid and not any(explainer.sheets for explainer in made):
+        raise UsageError("--grid: this model has no layers and heads of attention to draw")
+    return made
+
+
+def _sheets(predictor: Predictor, methods: Sequence[str]) -> list[str]:
+    """Of the methods those that look at single heads, else raw attention; none for a model without attention."""
+    from vitrail.explain.methods import get_method
+
+    own = [name for name in methods if get_method(name).per_head is not None]
+    if own:
+        return own
+    return [] if get_method("raw_attention").fits(predictor.artifact.model) else ["raw_attention"]
+
+
+def _labels(runs: Sequence[str], predictors: Sequence[Predictor]) -> list[str]:
+    """What models are called: by their name, and by their run too where that is not enough."""
+    models = [predictor.artifact.config.model.name for predictor in predictors]
+    if len(set(models)) == len(models):
+        return models
+    named = [f"{model} of {Path(run).name or run}" for model, run in zip(models, runs, strict=True)]
+    return [f"{name} ({place})" if named.count(name) > 1 else name for place, name in enumerate(named, start=1)]
 
 
 def _scored(run: str, words: Sequence[str], options: ExplainOptions) -> Outcome:
     """The table of `--score`; UsageError for what only pictures can be asked for."""
     from vitrail.cli.score import score
+    from vitrail.explain.methods import get_method
 
     if words:
         raise UsageError(f"unexpected '{words[0]}': with --score the images are those of its DATA")
-    if options.layer is not None or options.head is not None:
-        raise UsageError("--score measures methods as they are by default: leave the layer and the head out")
-    methods = None if options.method in (None, "all") else choose_methods(options)
+    for field in dataclasses.fields(options):
+        if field.name in OF_PICTURES and getattr(options, field.name) != field.default:
+            raise UsageError(f"--score measures methods as they are by default: leave {spelled(field.name)} out")
+    methods = None if options.method in (None, "all") else [get_method(str(options.method)).name]
     return score(run, str(options.score), options.images, methods, options.out, options.device or "auto")
-
-
-def choose_methods(options: ExplainOptions) -> list[str]:
-    """Names of the methods to use; of "all", those that can be asked for the layer and head stated.
-
-    Raises UsageError for an unknown method, and where no method can be asked so.
-    """
-    from vitrail.explain.methods import get_method, list_methods
-
-    if options.method != "all":
-        return [get_method(options.method or "rollout").name]
-    able = [name for name in list_methods() if _able(get_method(name), options)]
-    if not able:
-        raise UsageError("no method takes this layer and head together: leave one of them out")
-    return able
-
-
-def _able(method: Method, options: ExplainOptions) -> bool:
-    asked = ((options.layer, method.by_layer), (options.head, method.by_head))
-    return all(able for value, able in asked if value is not None)
-
-
-def _small(made: Explanation) -> Explanation:
-    """The same over a picture no larger than the page shows, so that a hundred photographs fit in memory."""
-    import numpy as np
-    from PIL import Image
-
-    from vitrail.explain.gallery import SIDE
-
-    height, width, channels = made.image.shape
-    scale = SIDE / max(height, width)
-    if scale >= 1 or channels != 3:
-        return made
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return replace(made, image=np.asarray(Image.fromarray(made.image).resize(size, Image.Resampling.LANCZOS)))
 
 
 EXPLAIN = Verb(
     name="explain",
-    summary="What the model looked at: a PNG for each image and method, the heat map over the image, and one page with "
-    "all of them.",
+    summary="What the model looked at: a PNG for each image and method, the heat map over the image, and one page on "
+    "which every patch can be asked where it looks.",
     options=ExplainOptions,
     operands=Operands("RUN SOURCE...", 1, None),
     meanings={
@@ -158,7 +168,9 @@ EXPLAIN = Verb(
     examples=[
         "vitrail explain runs/train/PHOTOS new/1.jpg",
         "vitrail explain runs/train/PHOTOS new --out explained",
-        "vitrail explain runs/train/PHOTOS new/1.jpg --method raw_attention --layer -1 --head 0",
+        "vitrail explain runs/train/PHOTOS new/1.jpg --method all --beside runs/train/PHOTOS-2",
+        "vitrail explain runs/train/PHOTOS new/1.jpg --target-class cat --against dog",
+        "vitrail explain runs/train/PHOTOS new/1.jpg --method raw_attention --layer -1 --head 0 --grid",
         "vitrail explain runs/train/PHOTOS --score PHOTOS",
     ],
 )

@@ -76,15 +76,23 @@ class Explanation:
 
         Raises UsageError for another suffix and TrainingError where the disk refuses.
         """
-        path = Path(path)
-        kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(path.suffix.lower())
-        if kind is None:
-            raise UsageError(f"cannot write {path}: an explanation is saved as .png, .jpg or .webp")
-        raw = io.BytesIO()
-        self.overlay().save(raw, kind)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            durable.write_file(path, raw.getvalue())
-        except OSError as error:
-            raise durable.storage_error(error, f"cannot write {path}") from None
-        return path
+        return write_picture(self.overlay(), path)
+
+
+def write_picture(picture: Image.Image, path: str | Path) -> Path:
+    """Write a picture as the path's suffix says (.png, .jpg, .webp), making its folder; returns the path.
+
+    Raises UsageError for another suffix and TrainingError where the disk refuses.
+    """
+    path = Path(path)
+    kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(path.suffix.lower())
+    if kind is None:
+        raise UsageError(f"cannot write {path}: an explanation is saved as .png, .jpg or .webp")
+    raw = io.BytesIO()
+    picture.save(raw, kind)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write_file(path, raw.getvalue())
+    except OSError as error:
+        raise durable.storage_error(error, f"cannot write {path}") from None
+    return path

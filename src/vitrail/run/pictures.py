@@ -21,6 +21,8 @@ from vitrail.evaluate.evaluator import Evaluation
 from vitrail.explain.explainer import explain
 from vitrail.explain.explanation import Explanation
 from vitrail.explain.overlay import as_rgb
+from vitrail.explain.viewer.album import Album
+from vitrail.explain.viewer.gaze import gaze
 from vitrail.report.data import Gallery, Panel, Picture, Strip
 from vitrail.report.section import Chosen, DenseSection, Section, fitted
 from vitrail.run.prepare import Data
@@ -62,6 +64,15 @@ def explanations(
             journal.say(f"no explanations: {error}")
             return [], str(error)
     return made, ""
+
+
+def album(artifact: Artifact, explained: Sequence[Explanation]) -> Album:
+    """The run's explain.html: the same explanations, with where every patch of their images looks."""
+    made = Album()
+    for explanation in explained:
+        looked = None if made.full else gaze(artifact, explanation.image)
+        made.add([explanation], looked, artifact.config.model.name)
+    return made
 
 
 def galleries(

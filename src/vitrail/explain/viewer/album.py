@@ -18,7 +18,7 @@ from vitrail.explain import overlay, page
 from vitrail.explain.explainer import centre_window
 from vitrail.explain.explanation import Explanation
 from vitrail.explain.viewer import pack
-from vitrail.explain.viewer.gaze import Gaze, GazeLayer, photo
+from vitrail.explain.viewer.gaze import POOL, Gaze, GazeLayer, photo
 
 MEGABYTES = 15.0
 """What a page may weigh unless told otherwise, in millions of bytes: a phone opens it, and a letter carries it."""
@@ -79,10 +79,9 @@ class Album:
     ) -> None:  # fmt: skip
         """One image under one model: what each method says of it, and where its tokens look.
 
-        layer, head: where the sliders stand at first, None for what stands nearest to the answer.  heads: of methods
-        other than raw attention, each layer's heads (A, h, w). Models are told apart by their name; attention of one
-        name has one shape. Once the page is full, further images
-        are only counted.
+        layer, head: where the sliders stand at first, negative from the end, None for what stands nearest to the
+        answer.  heads: of methods other than raw attention, each layer's heads (A, h, w). Models are told apart by
+        their name; attention of one name has one shape. Once the page is full, further images are only counted.
         """
         if self.left_out:
             self.left_out += 1
@@ -94,7 +93,7 @@ class Album:
             geometry = len(json.dumps(self._packed)) - before + len(json.dumps(self._models[model]))
         self._models.setdefault(model, {"name": model})
         entry = _entry(explanations, list(self._models).index(model), heads or {})
-        entry |= {"attends": gaze is not None, "layer": layer, "head": head}
+        entry |= {"attends": gaze is not None, **_start(gaze, layer, head)}
         size = len(_safe(entry)) + 200 + geometry
         if size > self._left:
             self.left_out += 1
@@ -178,6 +177,15 @@ class Album:
             self._maps[key] = len(self._packed)
             self._packed.append(packed)
         return self._maps[key]
+
+
+def _start(gaze: Gaze | None, layer: int | None, head: int | None) -> dict[str, int | None]:
+    """Where the sliders stand at first, counted from 0."""
+    blocks = [] if gaze is None else [one.layer for one in gaze.layers if one.name != POOL]
+    if not blocks:
+        return {"layer": None, "head": None}
+    heads = blocks[-1 if layer is None else layer % len(blocks)].heads
+    return {"layer": None if layer is None else layer % len(blocks), "head": None if head is None else head % heads}
 
 
 def _entry(explanations: Sequence[Explanation], model: int, heads: Mapping[str, Sequence[Floats]]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from vitrail.explain.explainer import Explained, centre_window
 from vitrail.explain.viewer.pack import Steps, quantised
 
 Span = tuple[float, float]
+POOL = "pooling head"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,7 @@ def watch(model: Explainable, image: torch.Tensor) -> Gaze:
     backbone = cast(Backbone, model.backbone)
     layers = [GazeLayer(f"layer {number}", layer) for number, layer in enumerate(attention.layers)]
     if attention.pool is not None:
-        layers.append(GazeLayer("pooling head", attention.pool))
+        layers.append(GazeLayer(POOL, attention.pool))
     spans = tuple(_span(model, stage.grid) for stage in attention.stages)
     return Gaze(tuple(layers), attention.stages, spans, readers(model), backbone.prefix_names)
 

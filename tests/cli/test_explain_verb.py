@@ -1,0 +1,156 @@
+"""`vitrail explain` at work on small runs: the files it writes, what it refuses, and what its page carries."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from vitrail.cli.main import main
+
+Output = pytest.CaptureFixture[str]
+
+
+def carried(page: Path) -> dict[str, Any]:
+    """What the page carries, without its attention."""
+    told: dict[str, Any] = json.loads(page.read_text().partition('id="data">')[2].partition("</script>")[0])
+    return told
+
+
+@pytest.fixture
+def picture(photos: Path) -> str:
+    return str(photos / "red" / "0.png")
+
+
+def test_a_picture_per_image_and_method_one_of_all_methods_and_one_page(
+    finished_run: Path, photos: Path, tmp_path: Path, capsys: Output
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"x")
+    inputs = [str(photos / "red" / "0.png"), str(photos / "green" / "0.png"), str(tmp_path / "bad.png")]
+    assert main(["explain", str(finished_run), *inputs, "--method", "all", "--out", str(tmp_path / "e"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    names = sorted(path.name for path in (tmp_path / "e").iterdir())
+    assert {"0-rollout.png", "0-rollout-2.png", "0-relevance.png", "0-grad_cam.png", "0-occlusion.png"} <= set(names)
+    assert {"0-side-by-side.png", "0-side-by-side-2.png", "explain.html"} <= set(names)
+    assert sorted(map(Path, told["outputs"])) == sorted((tmp_path / "e").iterdir())
+    rows = told["explain"]["rows"]
+    assert [row["status"] for row in rows] == ["ok"] * (len(names) - 3) + ["failed"]
+    assert all(Path(row["picture"]).exists() for row in rows[:-1])
+    assert sum("side_by_side" in row for row in rows) == 2
+    page = carried(tmp_path / "e" / "explain.html")
+    assert [image["source"] for image in page["images"]] == inputs[:2]
+    methods = page["images"][0]["methods"]
+    assert {method["name"] for method in methods} == {row["method"] for row in rows[:-1]}
+    assert [method["name"] for method in methods if method["layers"]] == ["attention_gradient"]
+
+
+def test_of_all_methods_those_are_left_out_that_cannot_be_asked_so(
+    finished_run: Path, picture: str, tmp_path: Path
+) -> None:
+    def made(*words: str) -> set[str]:
+        folder = tmp_path / "-".join(words)
+        assert main(["explain", str(finished_run), picture, "--method", "all", *words, "--out", str(folder)]) == 0
+        return {path.name.removeprefix("0-").removesuffix(".png") for path in folder.glob("*.png")} - {"side-by-side"}
+
+    assert made("--head", "1") == {"raw_attention", "attention_gradient"}
+    assert made("--cell", "0,1") == {"raw_attention", "rollout"}
+    of_class = made("--target-class", "green")
+    assert {"relevance", "grad_cam", "integrated_gradients"} <= of_class
+    assert not {"raw_attention", "rollout"} & of_class
+
+
+def test_a_class_is_asked_of_a_method_that_tells_classes_apart(
+    finished_run: Path, picture: str, tmp_path: Path, capsys: Output
+) -> None:
+    words = ["explain", str(finished_run), picture, "--out", str(tmp_path / "e"), "--json"]
+    assert main([*words, "--target-class", "green", "--against", "red"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["explain"]["rows"]
+    assert row["method"] == "relevance"
+    (image,) = carried(tmp_path / "e" / "explain.html")["images"]
+    assert image["methods"][0]["caption"].endswith("for class green and not red")
+    assert main([*words, "--target-class", "1"]) == 0
+    (image,) = carried(tmp_path / "e" / "explain.html")["images"]
+    assert image["methods"][0]["caption"].endswith("for class red"), "the place of a class will do"
+
+
+def test_every_layer_and_head_on_one_picture(finished_run: Path, picture: str, tmp_path: Path) -> None:
+    words = ["explain", str(finished_run), picture, "--grid", "--out"]
+    assert main([*words, str(tmp_path / "e")]) == 0
+    assert (tmp_path / "e" / "0-raw_attention-heads.png").exists()
+    assert main([*words, str(tmp_path / "f"), "--method", "attention_gradient", "--target-class", "red"]) == 0
+    assert (tmp_path / "f" / "0-attention_gradient-heads.png").exists()
+    assert main([*words, str(tmp_path / "g"), "--target-class", "red"]) == 0
+    assert (tmp_path / "g" / "0-raw_attention-heads.png").exists()
+
+
+def test_models_are_set_beside_one_another(finished_run: Path, picture: str, tmp_path: Path, capsys: Output) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(finished_run, other)
+    words = ["explain", str(finished_run), picture, "--beside", str(other), "--out", str(tmp_path / "e"), "--json"]
+    assert main(words) == 0
+    rows = json.loads(capsys.readouterr().out)["explain"]["rows"]
+    labels = [f"vit_tiny of {finished_run.name}", "vit_tiny of other"]
+    assert [row["model"] for row in rows] == labels
+    assert len({row["picture"] for row in rows}) == 2
+    page = carried(tmp_path / "e" / "explain.html")
+    assert [model["name"] for model in page["models"]] == labels
+    assert [image["model"] for image in page["images"]] == [0, 1]
+    with Image.open(tmp_path / "e" / "0-side-by-side.png") as sheet:
+        assert sheet.width > 400
+
+
+def test_the_sliders_begin_where_the_explanation_was_asked_for(
+    finished_run: Path, picture: str, tmp_path: Path
+) -> None:
+    words = ["--method", "raw_attention", "--layer", "-1", "--head", "-1", "--out", str(tmp_path / "e")]
+    assert main(["explain", str(finished_run), picture, *words]) == 0
+    (image,) = carried(tmp_path / "e" / "explain.html")["images"]
+    assert (image["layer"], image["head"]) == (0, 1)
+
+
+def test_the_page_stays_below_what_it_may_weigh_and_says_what_it_leaves_out(
+    finished_run: Path, photos: Path, tmp_path: Path, capsys: Output
+) -> None:
+    words = ["explain", str(finished_run), str(photos / "red"), "--out", str(tmp_path / "e"), "--viewer-mb"]
+    assert main([*words, "0.06"]) == 0
+    err = capsys.readouterr().err
+    page = tmp_path / "e" / "explain.html"
+    assert page.stat().st_size <= 60_000
+    assert "explain.html is kept below 0.06 MB: " in err
+    assert "This page is kept below 0.06 MB: " in page.read_text()
+    assert main([*words, "0"]) == 2
+    assert "--viewer-mb takes a number of megabytes above 0, not 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--cell", "3"], "--cell takes a row and a column of patches, such as 3,4, not '3'"),
+        (["--cell", "9,0"], "no patch 9,0"),
+        (["--target-class", "gren"], "unknown class 'gren': did you mean 'green'?"),
+        (["--against", "green", "--target-class", "green"], "cannot be set against itself"),
+        (["--method", "all", "--head", "0", "--cell", "0,0", "--target-class", "red"], "leave some of it out"),
+        (["--reader", "dist"], "no token 'dist'"),
+        (["--region", "answer"], "this model answers once for the whole image"),
+        (["--beside", "absent"], "absent"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(
+    words: list[str], message: str, finished_run: Path, picture: str, tmp_path: Path, capsys: Output
+) -> None:
+    assert main(["explain", str(finished_run), picture, "--out", str(tmp_path / "e"), *words]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("words", [["--grid"], ["--cell", "0,0"], ["--beside", "x"], ["--viewer-mb", "3"]])
+def test_what_goes_with_pictures_does_not_go_with_a_score(
+    words: list[str], finished_run: Path, photos: Path, capsys: Output
+) -> None:
+    assert main(["explain", str(finished_run), "--score", str(photos), *words]) == 2
+    assert f"leave {words[0]} out" in capsys.readouterr().err
