@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter as Counted
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +55,7 @@ def look(stated: Stated) -> Looked:
     from vitrail.data.split import make_split
     from vitrail.data.target_audit import target_faults, without
     from vitrail.settings import build
+    from vitrail.tasks.segment import unknown_masks
 
     config, task = build(stated), stated.get("task.name")
     data = config.data
@@ -95,7 +95,8 @@ def look(stated: Stated) -> Looked:
     if trained.usable and inference is not None:
         try:
             split = make_split(source, trained.usable, trained.content, data, inference.task)
-            unknown = _strangers(_fit(config, source, split, maps), split, maps)
+            held_out = [int(index) for index in (*split.val, *split.test)]
+            unknown = unknown_masks(_fit(config, source, split, maps), maps, held_out)
             if len(split.val) and not len(split.without(unknown).val):
                 first = unknown[int(split.val[0])]
                 problems.append(f"every validation mask has a value that no training mask has: {first}")
@@ -131,17 +132,6 @@ def _fit(config: Config, source: Source, split: Split, maps: MapAudit | None) ->
     if unread:
         counts.update(count_values(items[i].target for i in unread))
     return fit_counts(counts, config.task, source.target_names)
-
-
-def _strangers(task: Task, split: Split, maps: MapAudit | None) -> dict[int, str]:
-    """Held-out samples whose masks have values that training does not know, as a run leaves them out."""
-    from vitrail.data.target_audit import strangers
-    from vitrail.tasks.segment import Segment
-
-    if maps is None or not isinstance(task, Segment) or task.foreground:
-        return {}
-    held_out: Sequence[int] = [int(index) for index in (*split.val, *split.test)]
-    return strangers(maps, held_out, {*task.values, task.ignore})
 
 
 def _loose(config: DataConfig) -> Source | None:

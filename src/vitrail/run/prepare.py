@@ -18,7 +18,7 @@ from vitrail.data.inference import infer_task, refuse_unused
 from vitrail.data.map_audit import scan_maps
 from vitrail.data.preprocess import Preprocessor
 from vitrail.data.split import Split, make_split
-from vitrail.data.target_audit import strangers, target_faults, without
+from vitrail.data.target_audit import target_faults, without
 from vitrail.errors import DataError, UsageError, unknown
 from vitrail.models import variant
 from vitrail.run.kept import KeptImages
@@ -26,7 +26,7 @@ from vitrail.run.learners import refuse_learners, settle_learners
 from vitrail.runtime.torch_engine import fast_bf16, pick_device
 from vitrail.settings import CUSTOM, NO_TASK, Config, DataConfig, PretrainConfig, Stated, build
 from vitrail.tasks import create_task, list_tasks, numbered_task
-from vitrail.tasks.segment import Segment
+from vitrail.tasks.segment import unknown_masks
 from vitrail.training.journal import Journal
 from vitrail.training.recipes import (
     LEARNING,
@@ -123,10 +123,7 @@ def leave_out_strangers(data: Data, task: Task, journal: Journal) -> Data:
 
     Raises DataError where no validation sample is left.
     """
-    if data.audit.maps is None or not isinstance(task, Segment) or task.foreground:
-        return data
-    held_out = [*data.indices("val"), *data.indices("test")]
-    lost = strangers(data.audit.maps, held_out, {*task.values, task.ignore})
+    lost = unknown_masks(task, data.audit.maps, [*data.indices("val"), *data.indices("test")])
     if not lost:
         return data
     journal.say(f"masks with values that no training mask has: {len(lost)}, left out")

@@ -20,6 +20,8 @@ from vitrail.tasks.meters.masks import SegmentMeter
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from vitrail.data.map_audit import MapAudit
+
 LOSSES = ("cross_entropy+dice", "cross_entropy", "dice")
 MOST_CLASSES = 256
 
@@ -299,6 +301,16 @@ def restore(state: Mapping[str, Any]) -> Segment:
     return Segment(
         labels, values, ignore=state["ignore"], foreground=bool(state["foreground"]), decoder=str(state["decoder"])
     )
+
+
+def unknown_masks(task: Task, maps: MapAudit | None, held_out: Iterable[int]) -> dict[int, str]:
+    """Why the masks of held-out samples cannot be judged, by source index: they have values that are no class of the
+    task, which was fitted to training. None where another task's targets are, or all above 0 is one class."""
+    from vitrail.data.target_audit import strangers  # decoding needs no audit
+
+    if maps is None or not isinstance(task, Segment) or task.foreground:
+        return {}
+    return strangers(maps, held_out, {*task.values, task.ignore})
 
 
 def _balance(pixels: Sequence[int]) -> list[float]:
