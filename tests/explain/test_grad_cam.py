@@ -10,6 +10,7 @@ import torch
 from lively_families import FAMILIES, asked, family, pictures
 from torch import Tensor
 
+from vitrail.assemble import create_model
 from vitrail.errors import UsageError
 from vitrail.explain.inner_maps import find_place, map_and_gradient
 from vitrail.explain.methods.grad_cam import METHOD, grad_cam
@@ -135,6 +136,25 @@ def test_another_threads_pass_through_the_same_model_is_not_mistaken_for_ours() 
     handle = model.backbone.stem().register_forward_hook(meanwhile)  # type: ignore[operator, union-attr]
     torch.testing.assert_close(grad_cam(model, images, asked(images)), expected())
     handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("timm:test_vit", {}, "what layer 5 (of 0 to 5) is given, 4 x 4"),
+        ("timm:test_resnet", {}, "the backbone's last map, 2 x 2"),
+        (
+            "timm:cait_xxs24_224",
+            {"depth": 2, "embed_dim": 24, "num_heads": 2},
+            "what layer 1 (of 0 to 3) is given, 4 x 4",
+        ),
+    ],
+)
+def test_models_whose_attention_is_not_seen_are_explained_too(name: str, options: Any, words: str) -> None:
+    pytest.importorskip("timm", reason="needs timm, whose model this is")
+    model, images = create_model(name, "classify", 3, image_size=64, **options).eval(), pictures(size=(64, 64))
+    assert METHOD.where(model, None, None) == words
+    assert grad_cam(model, images, asked(images)).std() > 0
 
 
 def test_a_layer_whose_tokens_stand_on_no_grid_is_refused_in_words() -> None:

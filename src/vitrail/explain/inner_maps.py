@@ -115,8 +115,9 @@ def _held(passing: Any, grid: tuple[int, int]) -> Tensor:
 def _on_grid(held: Tensor, place: Place) -> Tensor:
     """Tokens (B, K + N, D) or a map with channels first or last -> (B, D, h, w)."""
     high, wide = place.grid
-    if held.ndim == 3 and held.shape[1] == place.prefix + high * wide:
-        return held[:, place.prefix :].transpose(1, 2).reshape(len(held), -1, high, wide)
+    leading = held.shape[1] - high * wide
+    if held.ndim == 3 and leading in (0, place.prefix):  # CaiT's prefix joins the patches after their last block
+        return held[:, leading:].transpose(1, 2).reshape(len(held), -1, high, wide)
     if held.ndim == 4 and tuple(held.shape[2:]) == place.grid:
         return held
     if held.ndim == 4 and tuple(held.shape[1:3]) == place.grid:
