@@ -47,14 +47,16 @@ class Answered:
 
 def refuse(question: Question, method: Method, model: Explainable, labels: Sequence[str]) -> None:
     """UsageError for what the method or the model does not offer; better than an answer to another question."""
-    if (question.target, question.against) != (None, None) and not method.by_class:
+    where_said = isinstance(question.region, str)
+    matters = method.by_class or (where_said and question.against is None)
+    if (question.target, question.against) != (None, None) and not matters:
         raise UsageError(f"{method.name} shows the same for every class: leave the target class out")
     for name in (question.target, question.against):
         if name is not None:
             _place(name, labels)
     if question.region is not None and not model.task.dense:
         raise UsageError("this model answers once for the whole image: a region can be asked of a value per pixel only")
-    if question.region == "answer" and len(labels) < 2:
+    if where_said and len(labels) < 2:
         raise UsageError("this model has one map, which is the largest everywhere: give a region of pixels, or none")
     if question.reader is not None:
         readers(model, question.reader)
