@@ -287,11 +287,14 @@ def test_a_limit_on_the_time_chooses_the_epochs(photos: Path, tmp_path: Path, mo
     fields = {key.replace(".", "__"): value for key, value in VIT.items() if key != "train.epochs"}
     run = vitrail.pretrain(photos, time="20s", out=tmp_path / "run", quiet=True, **fields)
     (part,) = seen
-    assert (part.work.train, part.work.val, part.work.test) == (16, 4, 0)
+    assert (part.work.train, part.work.val, part.work.test, part.work.scored) == (16, 4, 0, 0)
     assert part.speed.image > 0
     assert part.speed.evaluation > 0
     assert run.config.train.epochs == 2
     assert run.record["time"]["asked"] == 20
+    assert run.record["time"]["took"] > run.record["time"]["gone"]
+    assert "in all, 20 s were asked for" in (run.folder / "train.log").read_text()
+    assert "Time that was asked for" in (run.folder / "report.html").read_text()
     why = next(r["why"] for r in run.data["reasons"] if r["field"] == "train.epochs")
     assert why.startswith("as many as fit into 20s")
     assert not list(tmp_path.glob(".vitrail-trial-*"))

@@ -28,10 +28,11 @@ from vitrail.distill.lesson import Lesson
 from vitrail.distill.teacher import Teacher
 from vitrail.errors import IntegrityError, Interrupted, UsageError
 from vitrail.heads.distilled import DistilledHead
-from vitrail.run import Run, resume, start, teacher_first, teachers
+from vitrail.run import Run, resume, start, teacher_first, teachers, training
 from vitrail.run.building import make_model
 from vitrail.run.finish import finish
 from vitrail.run.prepare import choose_settings, divide, make_task, read_audit, settle_task
+from vitrail.run.timing import Deadline
 from vitrail.settings import Config, Stated, build
 from vitrail.tasks import create_task, numbered_task
 from vitrail.training.journal import Journal
@@ -357,6 +358,16 @@ def test_a_teacher_of_another_size_is_refused(tmp_path: Path) -> None:
     other = cnn(tmp_path / "teacher", "classify", ["bright", "dark"], size=32)
     with pytest.raises(UsageError, match="takes images of 32 x 32 px, and this run's are 16 x 16 px"):
         begun(tmp_path / "run", distill__teacher=other)
+
+
+def test_a_teacher_that_cannot_teach_is_refused_before_time_goes_into_a_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = cnn(tmp_path / "teacher", "classify", ["bright", "dark"], size=32)
+    monkeypatch.setattr(training, "fit_epochs", lambda *given: pytest.fail("a trial was begun"))
+    stated = {path: value for path, value in STATED.items() if path != "train.epochs"}
+    with pytest.raises(UsageError, match="takes images of"):
+        start({**stated, "distill.teacher": other}, source=drawn(), quiet=True, deadline=Deadline.of("10m"))
 
 
 def test_a_teacher_of_another_task_is_refused_but_for_its_map(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import shlex
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,7 +23,6 @@ from vitrail.data.split import split_record
 from vitrail.data.target_audit import without
 from vitrail.evaluate.evaluator import Evaluation, evaluate
 from vitrail.explain.explainer import output_names
-from vitrail.explain.gallery import write_gallery
 from vitrail.predict.rows import table_file
 from vitrail.report.data import Picture, ReportData
 from vitrail.report.html import write_report
@@ -67,7 +65,7 @@ def finish(
         refuse_if_too_bad(used.audit, config.data.max_bad_fraction)
     overlays, unexplained = pictures.explanations(artifact, data, results, journal)
     if overlays:
-        write_gallery(run.folder, overlays)
+        pictures.album(artifact, overlays).write(run.folder, f"Explanations of {run.folder.name}")
     seen = progress.step * config.train.batch_size
     trust, untrusted = of_run(artifact, data, results, seen, config, journal) if overlays else (None, "")
     run.warnings = journal.warnings
@@ -82,7 +80,7 @@ def finish(
         best_epoch=progress.best_epoch or None,
         taught=run.record.get("teacher", {}).get("told", ""),
         headline=artifact.task.headline,
-        audit=record_before_training(used.audit, used.source, used.split),
+        audit=record_before_training(used.audit, used.source, used.split, config.task),
         split=split_record(used.split, used.source, artifact.task.name),
         overlays=[Picture.explained(e) for e in overlays],
         unexplained=unexplained,
@@ -104,7 +102,7 @@ def finish(
         warnings=journal.warnings,
         failures=failures,
         refused_updates=progress.refused,
-        **({"time": {**limit, "took": round(_took(run), 1)}} if limit else {}),
+        **({"time": {**limit, "took": round(run.took, 1)}} if limit else {}),
     )
     names = ("report.html", "explain.html", "predictions.csv", "per_class.csv", "results.csv", "model/best")
     run.outputs = [run.folder / name for name in names if (run.folder / name).exists()]
@@ -114,7 +112,7 @@ def finish(
         journal.say(f"{split}: {told}  ({len(result.keys)} images{failed})")
     journal.say(f"best epoch {progress.best_epoch:g}, trained in {duration(progress.seconds)}")
     if limit:
-        journal.say(f"took {duration(_took(run))} in all, {duration(limit['asked'])} were asked for")
+        journal.say(f"took {duration(run.took)} in all, {duration(limit['asked'])} were asked for")
 
 
 def evaluate_split(
@@ -212,12 +210,6 @@ def _shown(
     return made
 
 
-def _took(run: Run) -> float:
-    """Seconds since the run began; with a limit on its time, since the command did."""
-    started = time.mktime(time.strptime(run.record["started"][:19], "%Y-%m-%dT%H:%M:%S"))
-    return time.time() - started + float(run.record.get("time", {}).get("gone", 0.0))
-
-
 def _cost(run: Run, artifact: Artifact, progress: Progress, device: str) -> dict[str, Any]:
     return {
         "parameters": parameters(artifact.model),
@@ -226,6 +218,6 @@ def _cost(run: Run, artifact: Artifact, progress: Progress, device: str) -> dict
         "images_per_s": progress.history[-1]["images_per_s"] if progress.history else None,
         "peak_memory_mb": peak_memory_mb(device),
         "device": device,
-        "seconds_to_report": _took(run),
+        "seconds_to_report": run.took,
         "seconds_asked": run.record.get("time", {}).get("asked"),
     }

@@ -90,6 +90,13 @@ class Run:
         return f"vitrail {self.verb} --resume {shlex.quote(str(self.folder))}"
 
     @property
+    def took(self) -> float:
+        """Seconds since the run began; with a limit on its time, since the command did."""
+        record = self.record
+        started = time.mktime(time.strptime(record["started"][:19], "%Y-%m-%dT%H:%M:%S"))
+        return time.time() - started + float(record.get("time", {}).get("gone", 0.0))
+
+    @property
     def config(self) -> Config:
         """The complete configuration in args.yaml."""
         path = self.folder / "args.yaml"

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from vitrail import durable
 from vitrail.contracts import Source
 from vitrail.cost.count import gmacs, parameters
-from vitrail.data.audit import refuse_if_too_bad, write_bad_files
 from vitrail.data.batched.store import ImageStore
 from vitrail.data.dataset import DatasetSource
 from vitrail.data.split import split_record
@@ -29,6 +26,7 @@ from vitrail.pretraining.recipe import choose, refuse_useless
 from vitrail.pretraining.reconstruction import FillIn, Guessing, Reconstructor, no_targets
 from vitrail.report.pretrain_page import Pretraining, write_pretraining
 from vitrail.run import restored
+from vitrail.run.beginning import read_reasons, refuse_bad, refuse_finished, write_beginning
 from vitrail.run.ending import recorded, threads
 from vitrail.run.folder import Run, create, refuse_place, versions
 from vitrail.run.images import open_images, split_images
@@ -36,7 +34,7 @@ from vitrail.run.loops import EVALUATION_BATCH, Kind, Validation, loop_of
 from vitrail.run.prepare import Data, count_cores, preprocessor_of, read_audit, show, typical_short_side
 from vitrail.run.timing import Deadline, Part, Work, fitting, reason_of, refuse_epochs, trial
 from vitrail.runtime.torch_engine import fast_bf16, make_engine, pick_device
-from vitrail.settings import CUSTOM, NO_TASK, Config, Stated, build, known_path, to_yaml
+from vitrail.settings import CUSTOM, NO_TASK, Config, Stated, build, known_path
 from vitrail.training.checkpoint import Progress
 from vitrail.training.journal import Journal, duration
 from vitrail.training.loop import Loop
@@ -95,13 +93,7 @@ def start(
     checked, device = _check_early(stated)
     source = source or open_images(checked.data)
     audit = read_audit(source, checked.data, journal, targets=False)
-    try:
-        refuse_if_too_bad(audit, checked.data.max_bad_fraction)
-    except DataError as error:  # the list of bad files is what the user needs now: it gets a run folder all the same
-        run = create(name or source.name, out, command, checked, VERB)
-        write_bad_files(run.folder / "bad_files.csv", audit)
-        run.mark("failed", reason=str(error))
-        raise DataError(f"{error} Every one is named in {run.folder / 'bad_files.csv'}.") from None
+    refuse_bad(audit, checked, partial(create, name or source.name, out, command, checked, VERB))
     split, task = split_images(source, audit, checked.data)
     data = Data(source, audit, split)
     _tell(data, task, journal)
@@ -114,11 +106,7 @@ def start(
     journal.attach(run.folder)
     journal.say(f"run: {run.folder}")
     with recorded(run, journal), threads(choice.config.threads):
-        durable.write_file(run.folder / "args.yaml", to_yaml(choice.config))
-        write_bad_files(run.folder / "bad_files.csv", audit)
-        reasons = [{"field": r.field, "value": r.value, "why": r.why} for r in choice.reasons]
-        record = {**split_record(split, source, NO_TASK), "split_of": task, "reasons": reasons}
-        durable.write_file(run.folder / "data.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        write_beginning(run, choice, audit, {**split_record(split, source, NO_TASK), "split_of": task})
         if deadline is not None:
             run.mark("running", time=deadline.record())
         _go(_Parts(run, choice.config, choice.reasons, data, model, masking, device, journal), again=False)
@@ -135,8 +123,7 @@ def resume(
     """
     run = Run.open(folder, VERB)
     config = run.config
-    if run.status == "finished":
-        raise UsageError(f"{run.folder} is finished: nothing to resume; its report is {run.folder / 'report.html'}")
+    refuse_finished(run)
     journal = Journal(quiet)
     device = pick_device(config.device)
     source = source or open_images(config.data)
@@ -147,8 +134,7 @@ def resume(
             f"the images in {source.location} are not those that {run.folder} was trained on (added, removed or changed"
             " files):\nrestore them, or pretrain anew"
         )
-    reasons = tuple(Reason(str(r["field"]), r["value"], str(r["why"])) for r in run.data.get("reasons", ()))
-    model, masking = make_reconstructor(config)
+    reasons, (model, masking) = read_reasons(run), make_reconstructor(config)
     journal.attach(run.folder)
     with recorded(run, journal), threads(config.threads):
         run.mark("running", resumed_by=list(command))
@@ -228,7 +214,7 @@ def _fit_epochs(
     with threads(config.threads):
         data.kept.store(data.source, data.split.train, no_targets(), config, device, journal)  # which the run will use
         speed = trial(deadline, make, images, out, VERB, journal)
-    work = replace(Work.of(config, data, dense=False), test=0)  # which is not looked at
+    work = replace(Work.of(config, data, dense=False), test=0, scored=0)  # neither test nor explanations
     epochs, _ = fitting(deadline, Part(work, speed))
     chosen, own = _choose({**stated, "train.epochs": epochs}, data, device), reason_of(deadline, epochs, speed)
     return replace(chosen, reasons=tuple(own if r.field == own.field else r for r in chosen.reasons))
@@ -301,6 +287,7 @@ def _finish(parts: _Parts, progress: Progress, guess: float) -> None:
         targets=run.data["split_of"] != NO_TASK,
     )
     write_pretraining(run.folder, page)
+    limit = run.record.get("time")
     run.mark(
         "finished",
         reason=progress.stopped,
@@ -308,15 +295,17 @@ def _finish(parts: _Parts, progress: Progress, guess: float) -> None:
         warnings=journal.warnings,
         failures=progress.failures,
         refused_updates=progress.refused,
+        **({"time": {**limit, "took": round(run.took, 1)}} if limit else {}),
     )
     names = ("report.html", "results.csv", "model/best", "model/last")
     run.outputs = [run.folder / name for name in names if (run.folder / name).exists()]
     journal.say(f"val: loss {best:.4f} where hidden; {parts.model.guessing} there has {guess:.4f}")
-    journal.say(f"best epoch {progress.best_epoch}, trained in {duration(progress.seconds)}")
+    journal.say(f"best epoch {progress.best_epoch:g}, trained in {duration(progress.seconds)}")
+    if limit:
+        journal.say(f"took {duration(run.took)} in all, {duration(limit['asked'])} were asked for")
 
 
 def _cost(parts: _Parts, progress: Progress) -> Mapping[str, Any]:
-    started = clock.mktime(clock.strptime(parts.run.record["started"][:19], "%Y-%m-%dT%H:%M:%S"))
     preprocessor = preprocessor_of(parts.config)
     return {
         "parameters": parameters(parts.model.backbone),
@@ -326,5 +315,6 @@ def _cost(parts: _Parts, progress: Progress) -> Mapping[str, Any]:
         "images_per_s": progress.history[-1]["images_per_s"] if progress.history else None,
         "peak_memory_mb": peak_memory_mb(parts.device),
         "device": parts.device,
-        "seconds_to_report": clock.time() - started,
+        "seconds_to_report": parts.run.took,
+        "seconds_asked": parts.run.record.get("time", {}).get("asked"),
     }

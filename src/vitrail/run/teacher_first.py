@@ -6,21 +6,20 @@ A run that was stopped while its teacher learned goes on with the teacher.
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vitrail import durable
 from vitrail.errors import Interrupted
+from vitrail.run.beginning import read_reasons, write_beginning
 from vitrail.run.building import make_model
 from vitrail.run.ending import recorded
 from vitrail.run.folder import Run, create
 from vitrail.run.prepare import Data, choose_settings, make_task, show
 from vitrail.run.teachers import AUTO, AUTO_MODEL
-from vitrail.settings import Config, to_yaml
+from vitrail.settings import Config
 from vitrail.training import checkpoint
 from vitrail.training.journal import Journal
 from vitrail.training.recipes import Choice, Reason, complete
@@ -79,10 +78,7 @@ def begin_teacher(
     choice = teacher_settings(config, data, device)
     make_model(choice.config, make_task(choice.config, data), None)  # what cannot be is said before anything is written
     run = create(FOLDER, student.folder / FOLDER, command, choice.config)
-    reasons = [{"field": r.field, "value": r.value, "why": r.why} for r in choice.reasons]
-    text = json.dumps({**record, "reasons": reasons}, indent=1, ensure_ascii=False)
-    durable.write_file(run.folder / "data.json", text + "\n")
-    durable.write_file(run.folder / "args.yaml", to_yaml(choice.config))
+    write_beginning(run, choice, data.audit, record)
     diary = Journal(quiet=True)
     diary.attach(run.folder)
     show(choice, diary)
@@ -99,7 +95,7 @@ def teach_first(student: Run, data: Data, device: str, journal: Journal, go: Go)
     journal.say(f"teacher: trained first, {epochs} on the same images, in {run.folder}")
     diary = Journal(journal.quiet)
     diary.attach(run.folder)
-    reasons = tuple(Reason(str(r["field"]), r["value"], str(r["why"])) for r in run.data.get("reasons", ()))
+    reasons = read_reasons(run)
     again = bool(checkpoint.listed(run.folder / "checkpoints"))
     try:
         with recorded(run, diary):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Any, cast
 
 from torch import nn
 
-from vitrail import durable
 from vitrail.artifact import find
 from vitrail.artifact import load as load_artifact
 from vitrail.assemble import VisionModel
 from vitrail.contracts import Backbone, Source
-from vitrail.data.audit import Audit, refuse_if_too_bad, write_bad_files
+from vitrail.data.audit import refuse_if_too_bad
 from vitrail.data.dataset import DatasetSource
 from vitrail.data.sources import open_source
 from vitrail.data.split import split_record
@@ -25,6 +23,7 @@ from vitrail.errors import DataError, UsageError
 from vitrail.layers.lora import merged
 from vitrail.report import geometry
 from vitrail.run import finish, teachers
+from vitrail.run.beginning import read_reasons, refuse_bad, refuse_finished, write_beginning
 from vitrail.run.building import begin_model
 from vitrail.run.ending import recorded, threads
 from vitrail.run.folder import Run, create, refuse_place
@@ -46,7 +45,7 @@ from vitrail.run.teacher_first import FOLDER, begin_teacher, settle_length, teac
 from vitrail.run.timing import Deadline, fit_epochs, refuse_epochs
 from vitrail.run.weights import Origin, may_keep_head, open_weights, settle_head, settle_model
 from vitrail.runtime.torch_engine import make_engine, pick_device
-from vitrail.settings import CUSTOM, Config, Stated, build, known_path, to_yaml
+from vitrail.settings import CUSTOM, Config, Stated, build, known_path
 from vitrail.training import checkpoint
 from vitrail.training.checkpoint import Progress
 from vitrail.training.journal import Journal
@@ -125,7 +124,7 @@ def start(
         journal.say(f"data: {note}")
     audit = read_audit(source, checked.data, journal)
     make_folder = partial(create, name or source.name, out, command, checked)
-    _refuse_bad(audit, checked, make_folder)
+    refuse_bad(audit, checked, make_folder)
     task = str(stated["task.name"])
     data = divide(source, audit, checked.data, journal, task)
     stated, of_head, pretrained = _head(stated, origin, data)
@@ -133,7 +132,8 @@ def start(
     choice = choose_settings(stated, data, device, pretrained)
     fitted_task = make_task(choice.config, data)
     data = leave_out_strangers(data, fitted_task, journal)
-    _refuse_bad(data.audit, checked, make_folder)
+    refuse_bad(data.audit, checked, make_folder)
+    teachers.check(choice.config, fitted_task, teacher)
     if deadline is not None:
         fitted = fit_epochs(deadline, choice.config, data, device, backbone, teacher, out, journal)
         choice = choose_settings({**stated, **{r.field: r.value for r in fitted}}, data, device, pretrained)
@@ -144,7 +144,6 @@ def start(
     show(choice, journal)
     journal.say(geometry.evaluated(choice.config))
     model, begun = begin_model(choice.config, fitted_task, backbone, origin)
-    teachers.check(choice.config, model.task, teacher)
     run = create(name or source.name, out, command, choice.config)
     journal.attach(run.folder)
     journal.say(f"run: {run.folder}")
@@ -152,29 +151,14 @@ def start(
         begun.say(journal)
         run.mark("running", weights=begun.record())
     with recorded(run, journal), threads(choice.config.threads):
-        reasons = [{"field": r.field, "value": r.value, "why": r.why} for r in choice.reasons]
-        notes = list(getattr(source, "notes", ()))
-        record = {**split_record(data.split, source, task), "notes": notes, "reasons": reasons}
+        record = {**split_record(data.split, source, task), "notes": list(getattr(source, "notes", ()))}
         if choice.config.distill.teacher == teachers.AUTO:
             begin_teacher(run, choice.config, data, device, record, command)
-        durable.write_file(run.folder / "args.yaml", to_yaml(choice.config))
-        write_bad_files(run.folder / "bad_files.csv", data.audit)
-        durable.write_file(run.folder / "data.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        write_beginning(run, choice, data.audit, record)
         if deadline is not None:
             run.mark("running", time=deadline.record())
         _go(run, choice.config, choice.reasons, data, model, device, journal, again=False, teacher=teacher)
     return run
-
-
-def _refuse_bad(audit: Audit, config: Config, make_folder: Callable[[], Run]) -> None:
-    """DataError where too much is bad; the list is what the user needs then: it gets a run folder all the same."""
-    try:
-        refuse_if_too_bad(audit, config.data.max_bad_fraction)
-    except DataError as error:
-        run = make_folder()
-        write_bad_files(run.folder / "bad_files.csv", audit)
-        run.mark("failed", reason=str(error))
-        raise DataError(f"{error} Every one is named in {run.folder / 'bad_files.csv'}.") from None
 
 
 def _head(
@@ -205,14 +189,13 @@ def resume(
     """
     run = Run.open(folder, "train")
     config = run.config
-    if run.status == "finished":
-        raise UsageError(f"{run.folder} is finished: nothing to resume; its report is {run.folder / 'report.html'}")
+    refuse_finished(run)
     journal = Journal(quiet)
     journal.attach(run.folder)
     device = pick_device(config.device)
     teacher = teachers.open_named(config, device)
     data = _same_data(run, config, source, journal)
-    reasons = tuple(Reason(str(r["field"]), r["value"], str(r["why"])) for r in run.data.get("reasons", ()))
+    reasons = read_reasons(run)
     begun_before = config.distill.teacher != teachers.AUTO or checkpoint.listed(run.folder / "checkpoints")
     origin = None if begun_before else open_weights(complete(config), backbone)
     task = make_task(config, data)
