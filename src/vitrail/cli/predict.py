@@ -33,7 +33,7 @@ class PredictOptions(Options):
 
 def predict(call: Call[PredictOptions]) -> Outcome:
     """Stream every input through the model into a table."""
-    from vitrail.explain.attention import unsuited
+    from vitrail.explain.defaults import fitting
     from vitrail.predict.predictor import load
     from vitrail.predict.rows import Write, csv_header, csv_row, record, table_file, table_path
     from vitrail.predict.sources import expand
@@ -77,7 +77,7 @@ def predict(call: Call[PredictOptions]) -> Outcome:
         result={"predict": result if path else {**result, "predictions": kept}},
         outputs=[path] if path else (),
         where=path,
-        next=[command("explain", run, words[0])] if failed < done and not unsuited(explainable) else [],
+        next=[command("explain", run, words[0])] if failed < done and fitting(explainable) else [],
         aside=path is None,
         exit_code=DataError.exit_code if failed == done else 0,
     )

@@ -197,6 +197,7 @@ def _entry(explanations: Sequence[Explanation], model: int, heads: Mapping[str, 
         "source": first.source,
         "model": model,
         "answer": first.answer,
+        "part": "" if first.raw[window].shape == first.raw.shape else ", centre window",
         "photo": str(page.data_uri(overlay.as_rgb(pixels), SIDE)),
         "tiny": max(pixels.shape[:2]) <= 112,
         "methods": [

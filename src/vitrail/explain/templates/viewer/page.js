@@ -31,18 +31,21 @@ function draw() {
 }
 
 function words(shown) {
-  const { at, number, head, heads, asked } = state;
+  const { at, number, layers, head, heads, asked, image } = state;
+  const heard = head < 0 || !heads ? "mean of heads" : `head ${Math.min(head, heads - 1)}`;
   if (!state.live) {
     if (!at || (number === asked.number && head === asked.head)) return shown.caption;
-    const place = Math.min(number, state.layers.length - 1), one = head < 0 ? "mean of heads" : `head ${Math.min(head, heads - 1)}`;
-    return `${shown.label}: layer ${place} (of 0 to ${state.layers.length - 1}), ${one}`;
+    return `${shown.label}: layer ${Math.min(number, layers.length - 1)} (of 0 to ${layers.length - 1}), ${heard}${image.part}`;
   }
   const count = state.gaze.blocks.length;
-  if (shown.name === "rollout") return `rollout: ${number < count - 1 ? `layers 0 to ${number}` : `all ${count} layers`}, mean of heads`;
-  const heard = head < 0 || !heads ? "mean of heads" : `head ${Math.min(head, heads - 1)}`;
-  if (at.pools) return `raw attention: ${at.name}, ${heard}`;
+  if (shown.name === "rollout") {
+    const some = number ? `layers 0 to ${number}` : "layer 0";
+    const through = number < count - 1 ? some : count > 1 ? `all ${count} layers` : "the one layer";
+    return `rollout: ${through}, mean of heads${image.part}`;
+  }
+  if (at.pools) return `raw attention: ${at.name}, ${heard}${image.part}`;
   const cells = state.model.grids.length > 1 ? ` on ${at.grid[0]} x ${at.grid[1]} cells` : "";
-  return `raw attention: ${at.name} (of 0 to ${count - 1})${cells}, ${heard}`;
+  return `raw attention: ${at.name} (of 0 to ${count - 1})${cells}, ${heard}${image.part}`;
 }
 
 function whose(query) {
