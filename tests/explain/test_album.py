@@ -17,9 +17,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lively_families import family, pictures
+from PIL import Image
 
 from vitrail.errors import TrainingError
 from vitrail.explain.explainer import explain
+from vitrail.explain.page import data_uri
 from vitrail.explain.viewer import pack
 from vitrail.explain.viewer.album import Album
 from vitrail.explain.viewer.gaze import Gaze, gaze, photo, watch
@@ -283,3 +285,10 @@ def test_a_gaze_leaves_the_model_as_it_was(small: Any, photo: Any) -> None:
     assert small.model.training
     assert torch.equal(torch.get_rng_state(), before)
     assert all(parameter.grad is None for parameter in small.model.parameters())
+
+
+def test_small_pictures_stay_exact_and_large_ones_become_small() -> None:
+    draw = np.random.default_rng(0)
+    tiny, large = (Image.fromarray(draw.integers(0, 256, (s, s, 3), dtype=np.uint8)) for s in (8, 1000))
+    assert data_uri(tiny).startswith("data:image/png")
+    assert len(data_uri(large, 160)) < 60_000
