@@ -106,6 +106,11 @@ class PVT(Staged):
         placed = [level.pos_embed, *([self.cls_token] if level.prefix else [])]
         return nn.ModuleList([level.patch_embed, nn.ParameterList(placed)])
 
+    def positions(self) -> Tensor:
+        """What is added to each patch of the first stage for its place, (N, D)."""
+        first = cast(PVTLevel, self.levels[0])
+        return first.pos_embed[0, first.prefix :]
+
     def undecayed(self) -> Iterator[nn.Parameter]:
         """[CLS] and the positions of each stage."""
         yield self.cls_token

@@ -197,6 +197,10 @@ class ViT(nn.Module):
         """One: every block works on the whole grid."""
         return [Stage(tuple(self.encoder), self.grid, len(self.prefix_names))]
 
+    def positions(self) -> Tensor | None:
+        """What is added to each patch for its place, (N, D); None where nothing is."""
+        return None if self.pos_embed is None else self.pos_embed[0, self.config.placed :]
+
     def undecayed(self) -> Iterator[nn.Parameter]:
         """Tokens and learned positions."""
         for parameter in (*self.leading_tokens(), self.registers, self.pos_embed):
