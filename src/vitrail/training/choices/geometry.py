@@ -15,6 +15,8 @@ ONE_GRID = ("vit", "deit")
 """Families whose tokens stand on one grid, as fine as their patch; the others' first grid is finer."""
 NO_DETAIL_LOST = 96
 """Images of no more pixels a side are seen at their own size, whatever the recipe."""
+PICTURES = 32
+"""Pixels a side from which on a convolutional stem helps a ViT: on digits of 8 px it brings nothing (docs/log.md)."""
 FINE = 16
 """Patches a side that a value per pixel needs at least: what patch 16 leaves of 256 pixels."""
 
@@ -63,6 +65,8 @@ def choose_stem(chooser: Chooser) -> None:
     """Convolutions instead of cut patches, where a ViT learns from few images; weights and full names keep theirs."""
     variant, named = chooser.variant, chooser.stated.get("model.name", "")
     if not hasattr(variant.config, "stem") or chooser.facts.pretrained is not None or has_size(variant, named):
+        return
+    if chooser.of("model.image_size") < PICTURES:
         return
     with_stem = {**variant.config.model_dump(), "patch_size": chooser.of("model.patch_size"), "stem": "conv"}
     with suppress(ValueError):  # a patch of other factors than convolutions step in is cut
