@@ -91,3 +91,13 @@ def test_a_row_is_a_layer_and_a_column_a_head() -> None:
 def test_layers_may_have_grids_of_their_own() -> None:
     maps = [np.random.default_rng(0).random((2, side, side), np.float32) for side in (14, 7)]
     assert layer_grid(np.zeros((60, 40, 1), np.uint8), maps, "", ()).mode == "RGB"
+
+
+def test_each_of_several_models_begins_a_row_where_it_has_several_maps() -> None:
+    def shape(models: list[str]) -> tuple[int, ...]:
+        return side_by_side([explanation() for _ in models], models).size
+
+    beside, below, again = shape(["vit", "swin"]), shape(["vit", "vit", "swin"]), shape(["vit", "vit", "vit"])
+    assert below[0] == beside[0], "the image and two maps above, one below"
+    assert below[1] > again[1]
+    assert again[0] > below[0]

@@ -100,6 +100,23 @@ def test_hovering_shows_where_a_patch_looks_and_leaving_takes_it_back(browser: B
     assert browser.get("document.getElementById('mark').hidden")
 
 
+def test_under_a_method_that_knows_no_patches_hovering_shows_where_one_looks(browser: Browser, page: Path) -> None:
+    browser.open(page, READY)
+    slide(browser, "method", 2)
+    at_rest = heat(browser)
+    browser.hover("#stage", 0.3, 0.8)
+    assert words(browser, "readout").startswith("The patch in row 3, column 1 takes most, ")
+    assert words(browser, "caption") == "raw attention: layer 2 (of 0 to 2), mean of heads"
+    browser.hover("h1")
+    assert words(browser, "caption").startswith("input gradient: ")
+    assert heat(browser) == at_rest
+    browser.click("#stage", 0.3, 0.8)
+    browser.hover("h1")
+    assert words(browser, "caption").startswith("raw attention: ")
+    slide(browser, "method", 2)
+    assert heat(browser) == at_rest, "who chooses a method sees it"
+
+
 def test_a_click_keeps_a_patch_and_another_lets_it_go(browser: Browser, page: Path) -> None:
     browser.open(page, READY)
     rest = words(browser, "readout")
@@ -263,6 +280,24 @@ def test_a_model_without_attention_shows_its_maps(browser: Browser, small: Any, 
     slide(browser, "method", 1)
     assert heat(browser) != before
     assert browser.get("document.getElementById('every').hidden")
+    assert browser.complaints == []
+
+
+def test_a_pooling_head_shows_the_answer_and_the_layer_before_it_where_a_patch_looks(
+    browser: Browser, small: Any, photo: Any, tmp_path: Path
+) -> None:
+    pooled = replace(small, model=family("vit_map", small.task, (32, 32)))
+    made = Album()
+    made.add([explain(pooled, photo, "a", method="raw_attention")], gaze(pooled, photo), "vit")
+    browser.open(made.write(tmp_path), READY)
+    assert words(browser, "caption") == "raw attention: pooling head, mean of heads"
+    assert words(browser, "readout").startswith("The pooling head takes most, ")
+    browser.hover("#stage", 0.3, 0.8)
+    assert words(browser, "caption") == "raw attention: layer 2 (of 0 to 2), mean of heads"
+    assert words(browser, "readout").startswith("The patch in row 3, column 1 ")
+    browser.get("document.getElementById('stage').focus()")
+    browser.press("ArrowUp")
+    assert words(browser, "readout").startswith("The patch in row 2, column 1 ")
     assert browser.complaints == []
 
 

@@ -114,7 +114,7 @@ class Files:
         if method not in explainer.methods:  # raw attention, which shows the same for every class
             question = replace(question, target=None, against=None)
         layers = explain_heads(artifact, first.image, method, question)
-        words = f"{method.replace('_', ' ')}: every layer (row) and head (column), each on a scale of its own"
+        words = f"{method.replace('_', ' ')}: a row a layer, a column a head"
         sheet = layer_grid(photo(artifact.preprocessor, first.image), layers, first.answer, (words, name))
         self._write(sheet, name, f"{ending}-{method}-heads")
 

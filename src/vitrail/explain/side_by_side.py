@@ -31,17 +31,29 @@ def side_by_side(explanations: Sequence[Explanation], models: Sequence[str] = ()
         told = [title, models[number] if models else "", made.answer, made.where, target]
         panels.append((heated(plain, made.heatmap), [line for line in told if line]))
     wide, tall = max(plain.width, NARROWEST), plain.height + 8 + 18 * max(len(lines) for _, lines in panels) + MARGIN
-    across = min(ACROSS, len(panels))
-    down = -(-len(panels) // across)
+    places = _places(models or [""] * len(explanations))
+    across, down = 1 + max(column for _, column in places), 1 + places[-1][0]
     width, height = across * (wide + 2 * GAP) - 2 * GAP, down * tall
     canvas = Image.new("RGB", (width + 2 * MARGIN, height + 2 * MARGIN + 12), PAPER)
     pen = ImageDraw.Draw(canvas)
-    for number, (panel, lines) in enumerate(panels):
-        left = MARGIN + number % across * (wide + 2 * GAP)
-        top = MARGIN + number // across * tall
+    for (down, across), (panel, lines) in zip(places, panels, strict=True):
+        left, top = MARGIN + across * (wide + 2 * GAP), MARGIN + down * tall
         canvas.paste(panel, (left, top))
         for row, line in enumerate(lines):
             size, ink = (14, INK) if row == 0 else (12, MUTED)
             write(pen, (left, top + plain.height + 4 + 18 * row), line, size, ink, wide)
     draw_scale(canvas, pen, (MARGIN, MARGIN + height), min(width, 480))
     return canvas
+
+
+def _places(models: Sequence[str]) -> list[tuple[int, int]]:
+    """(row, column) of the image and of an explanation by each of the models, which follow one another: a model begins
+    a row of its own where one of them has several.
+    """
+    apart = len(set(models)) < len(models) and len(set(models)) > 1
+    places = [(0, 0)]
+    for number, model in enumerate(models):
+        row, column = places[-1]
+        begins = column + 1 == ACROSS or (apart and number > 0 and model != models[number - 1])
+        places.append((row + 1, 0) if begins else (row, column + 1))
+    return places

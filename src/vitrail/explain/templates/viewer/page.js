@@ -38,7 +38,7 @@ function words(shown) {
     return `${shown.label}: layer ${Math.min(number, layers.length - 1)} (of 0 to ${layers.length - 1}), ${heard}${image.part}`;
   }
   const count = state.gaze.blocks.length;
-  if (shown.name === "rollout") {
+  if (state.way === "rollout") {
     const some = number ? `layers 0 to ${number}` : "layer 0";
     const through = number < count - 1 ? some : count > 1 ? `all ${count} layers` : "the one layer";
     return `rollout: ${through}, mean of heads${image.part}`;
@@ -65,23 +65,18 @@ function readout(map) {
   if (!state.live) {
     if (!state.image.attends) return "This model has no attention that can be seen: hovering shows nothing.";
     if (state.image.carries === "none") return "This image carries no attention: the page is full.";
-    return state.gaze ? `${shownAs(state.shown)} shows the answer as a whole: choose raw attention or rollout to ask a patch.` : "";
+    return state.gaze ? "Of the answer as a whole. Point at a patch to see where it looks." : "";
   }
-  if (!map) return state.at.pools ? "The pooling head asks for all patches at once: no patch asks here." : "This layer has no such token.";
+  if (!map) return "This layer has no such token.";
   const [, width] = map.grid, best = map.values.indexOf(map.high), kept = map.prefix.reduce((sum, part) => sum + part, 0);
   const where = `row ${Math.floor(best / width)}, column ${best % width}`;
   const rest = kept > 0.0005 ? `; ${percent(kept)} goes to tokens that are no patches` : "";
   return `${whose(state.query)} takes most, ${percent(map.high)}, from ${where}${rest}.`;
 }
 
-const shownAs = method => method.label[0].toUpperCase() + method.label.slice(1);
-
-// Whether patches ask in the layer that is shown: in a pooling head none does, but rollout goes on to the last block.
-const asking = () => !state.at.pools || state.shown.name === "rollout";
-
 function drawMark() {
   const mark = get("mark"), { query } = state;
-  mark.hidden = !(state.live && query.kind === "point" && asking());
+  mark.hidden = !(state.live && query.kind === "point");
   if (mark.hidden) return;
   const [height, width] = state.at.grid, [down, across] = state.model.spans[state.at.stage], cell = state.gaze.cell(state.at, query);
   mark.style.left = `${100 * across * (cell % width) / width}%`;
@@ -106,7 +101,7 @@ function drawControls() {
   for (const button of get("from").children) {
     const { kind, place } = button.dataset, { pinned } = state;
     button.setAttribute("aria-pressed", pinned.kind === kind && (kind !== "prefix" || pinned.place === Number(place)));
-    button.disabled = !state.live;
+    button.disabled = !state.gaze;
   }
 }
 
@@ -128,7 +123,7 @@ function drawGrid() {
   painter.tile(get("grid"), rows, columns, { ...EDGE, side, step, colour: color, font: `11px ${fontFamily}` }, devicePixelRatio || 1);
   get("grid").dataset.step = step;
   const chosen = get("chosen");
-  chosen.hidden = !(state.live && state.shown.name === "raw_attention");
+  chosen.hidden = state.way !== "raw_attention";
   if (chosen.hidden) return;
   const column = state.heads ? Math.min(state.head, state.heads - 1) + 1 : 0, row = state.number;
   chosen.style.transform = `translate(${EDGE.left + column * step}px, ${EDGE.top + row * step}px)`;
@@ -175,7 +170,7 @@ function drawBeside() {
     image.methods.filter(method => method.values).map(method => {
       const figure = make("button", "", "side"), canvas = make("canvas"), photo = make("img"), frame = make("span", "", "frame");
       painter.lay(canvas, method.values, 0.8);
-      Object.assign(photo, { src: image.photo, alt: "" });
+      Object.assign(photo, { src: image.photo, alt: "", className: image.tiny ? "tiny" : "" });
       frame.append(photo, canvas);
       const model = data.models.length > 1 ? `${data.models[image.model].name}: ${image.answer}` : "";
       figure.append(frame, make("b", method.label), make("span", model, "note"));
@@ -204,19 +199,20 @@ function point(event) {
 function listen() {
   const stage = get("stage");
   stage.onpointermove = event => {
-    if (event.pointerType !== "mouse" || !state.live) return;
+    if (event.pointerType !== "mouse" || !state.gaze) return;
     state.over = point(event);
     later();
   };
   stage.onpointerleave = () => { if (state.over) { state.over = null; later(); } };
   stage.onclick = event => {
-    if (!state.live) return;
+    if (!state.gaze) return;
+    state.over = point(event);  // a finger has not pointed before
     const here = point(event), { gaze, at, pinned } = state;
     const again = pinned.kind === "point" && gaze.cell(at, pinned) === gaze.cell(at, here);
     pin(again ? ANSWER : here);
   };
   const moved = (id, change) => { get(id).oninput = event => { change(Number(event.target.value)); later(); }; };
-  moved("method", value => { state.method = value; });
+  moved("method", value => { state.choose(value); });
   moved("layer", value => { state.go(value); });
   moved("head", value => { state.head = value; });
   moved("opacity", value => { state.opacity = value / 100; });
@@ -225,7 +221,7 @@ function listen() {
     const row = Math.floor((event.offsetY - EDGE.top) / step), column = Math.floor((event.offsetX - EDGE.left) / step);
     const layer = gaze.layers[row];
     if (!layer || column < 0 || column > (gaze.mean ? 0 : layer.heads)) return;
-    state.method = state.image.methods.findIndex(method => method.name === "raw_attention");
+    state.choose(state.image.methods.findIndex(method => method.name === "raw_attention"));
     state.go(row);
     state.head = column - 1;
     later();
@@ -234,16 +230,20 @@ function listen() {
   addEventListener("resize", later);
 }
 
+// Where the arrow keys begin.
+const MIDDLE = { kind: "point", x: 0.5, y: 0.5 };
+
 const ARROWS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
 function press(event) {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
   const onStage = document.activeElement === get("stage");
-  if (event.key in ARROWS && onStage && state.live && asking()) {
+  if (event.key in ARROWS && onStage && state.gaze) {
+    state.over = state.over || (state.pinned.kind === "point" ? null : MIDDLE);
     const [height, width] = state.at.grid, [down, right] = ARROWS[event.key], { gaze, at, query } = state;
-    const cell = query.kind === "point" ? gaze.cell(at, query) : null;
-    const row = cell === null ? Math.floor(height / 2) : Math.min(height - 1, Math.max(0, Math.floor(cell / width) + down));
-    const column = cell === null ? Math.floor(width / 2) : Math.min(width - 1, Math.max(0, cell % width + right));
+    const cell = gaze.cell(at, query), still = query === MIDDLE;
+    const row = Math.min(height - 1, Math.max(0, Math.floor(cell / width) + (still ? 0 : down)));
+    const column = Math.min(width - 1, Math.max(0, cell % width + (still ? 0 : right)));
     pin({ kind: "point", x: (column + 0.5) / width, y: (row + 0.5) / height });
   } else if (event.key === "Escape") {
     pin(ANSWER);
@@ -268,7 +268,7 @@ async function begin() {
     const image = data.images.find(one => one.source === source), button = make("button", "", "thumb");
     Object.assign(button, { type: "button", title: source, onclick: () => show(data.images.find(one => one.source === source && one.model === state.image.model) || image) });
     button.dataset.source = source;
-    button.append(Object.assign(make("img"), { src: image.photo, alt: source, loading: "lazy" }));
+    button.append(Object.assign(make("img"), { src: image.photo, alt: source, className: image.tiny ? "tiny" : "" }));
     return button;
   }));
   get("pictures").hidden = state.sources.length < 2;

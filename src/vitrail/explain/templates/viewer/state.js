@@ -22,13 +22,25 @@ class State {
   get model() { return this.data.models[this.image.model]; }
   get gaze() { return this.gazes.get(this.image) || null; }
   get shown() { return this.image.methods[this.method]; }
-  get live() { return this.gaze !== null && this.shown.name in LIVE; }
+  // What the page computes of the attention it carries: the method that is shown, or where a patch looks while one is
+  // asked under a method that knows nothing of single patches. Null where a method's own map is shown.
+  get way() {
+    if (this.gaze === null) return null;
+    return this.shown.name in LIVE ? this.shown.name : this.query.kind === "answer" ? null : "raw_attention";
+  }
+
+  get live() { return this.way !== null; }
   get layers() { return this.live ? this.gaze.layers : this.shown.stills || []; }
-  get number() { return this.numbers[this.shown.name] ?? this.numbers.raw_attention; }
+  // The layer: of a pooling head, which asks for all patches at once, the one before it where a patch is asked.
+  get number() {
+    const number = this.numbers[this.way || this.shown.name] ?? this.numbers.raw_attention;
+    return this.live && this.query.kind !== "answer" && this.gaze.layers[number].pools ? number - 1 : number;
+  }
+
   get at() { return this.layers[Math.min(this.number, this.layers.length - 1)]; }
   get heads() {
     if (!this.live) return this.at ? this.at.heads.length : 0;
-    return this.shown.name === "raw_attention" && !this.gaze.mean ? this.at.heads : 0;
+    return this.way === "raw_attention" && !this.gaze.mean ? this.at.heads : 0;
   }
 
   added(image) {
@@ -47,14 +59,20 @@ class State {
     this.head = this.image.head ?? -1;
   }
 
+  // The method slider. A method that knows nothing of single patches shows the answer.
+  choose(place) {
+    this.method = place;
+    this.over = null;
+    if (!(this.shown.name in LIVE)) this.pinned = ANSWER;
+  }
+
   // The layer slider, in the method that is shown.
-  go(number) { this.numbers[this.shown.name] = number; }
+  go(number) { this.numbers[this.way === "rollout" ? "rollout" : "raw_attention"] = number; }
 
   show(image, name = this.shown.name) {
     const other = image.model !== this.image.model;
     this.image = image;
-    this.method = Math.max(0, image.methods.findIndex(method => method.name === name));
-    this.over = null;
+    this.choose(Math.max(0, image.methods.findIndex(method => method.name === name)));
     if (other) {
       this.start();
       if (this.pinned.kind === "prefix") this.pinned = ANSWER;
@@ -89,7 +107,7 @@ class State {
   // The map that is wanted now; null where the layer has nothing to ask there.
   map() {
     if (!this.live) return this.still();
-    if (this.shown.name === "rollout") return this.gaze.roll(this.number, this.query);
+    if (this.way === "rollout") return this.gaze.roll(this.number, this.query);
     return this.gaze.look(this.number, this.head, this.query);
   }
 }
