@@ -153,13 +153,14 @@ def _tried(
         return make_loop(folder, config, data, model, objective, device, Journal(quiet=True))
 
     data.kept.store(data.source, data.split.train, model.task, config, device, journal)  # which the run will use
-    speed = trial(deadline, make, len(data.indices("val")), out, "train", journal)
+    what = f"training {config.model.name}"
+    speed = trial(deadline, make, len(data.indices("val")), out, "train", journal, what)
     return Part(Work.of(config, data, model.task.dense), speed)
 
 
 def trial(
     deadline: Deadline, make: Callable[[Path], tuple[Loop, Validation]], images: int, out: Path | None, verb: str,
-    journal: Journal,
+    journal: Journal, what: str = "training",
 ) -> Speed:  # fmt: skip
     """The speed of a loop that is made for this alone; nothing of it stays.
 
@@ -170,7 +171,7 @@ def trial(
     seconds = min(TRIAL_SECONDS, TRIAL * deadline.left())
     if seconds <= 0:
         raise UsageError(f"--time {_short(deadline.seconds)} is over before training could begin: give more")
-    journal.say(f"trying how fast training is, to fit it into {_short(deadline.seconds)}")
+    journal.say(f"trying how fast {what} is, to fit it into {_short(deadline.seconds)}")
     with tempfile.TemporaryDirectory(prefix=".vitrail-trial-", dir=standing(out, verb)) as place:
         loop, validation = make(Path(place))
         return measure(loop, validation, images, seconds, deadline.clock)
