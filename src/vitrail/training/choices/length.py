@@ -50,7 +50,7 @@ def choose_micro_steps(chooser: Chooser) -> None:
     parts = 1 if batch <= at_once else next(fitting, max(1, batch // 8) if batch % 8 == 0 else 1)
     why = "the batch goes through at once"
     if parts > 1:
-        why = f"{batch // parts} images at a time on {device}; the update is that of all {batch}"
+        why = f"{batch // parts} images at a time on {device}; the update is that of all {batch}, batch norms aside"
     chooser.pick("train.accumulate", parts, why)
 
 
