@@ -62,10 +62,10 @@ class Page(HTMLParser):
 # ------------------------------------------------------------------------------------------------------------ numbers
 
 
-def test_the_attention_of_vit_small_is_below_3_mb_whatever_it_says() -> None:
+def test_the_attention_of_vit_small_leaves_room_for_its_maps_in_3_mb_whatever_it_says() -> None:
     """12 layers of 6 heads over 197 tokens at their worst, when no step of a weight is likelier than another."""
     worst = np.random.default_rng(0).integers(0, pack.STEPS + 1, 12 * 6 * 197 * 197).astype(np.uint8)
-    assert len(pack.deflated([worst])) < 2_850_000
+    assert len(pack.deflated([worst])) < 2_720_000
 
 
 @given(st.integers(0, 2**32), st.integers(1, 300), st.floats(0.01, 30))
@@ -226,7 +226,8 @@ def test_with_less_room_images_carry_the_mean_of_heads_then_no_attention_then_no
     explanations = [[explain(small, photo, f"{number}.jpg", method="rollout")] for number in range(3)]
     richness = {"heads": 3, "mean": 2, "none": 1}
     before, seen = (3, 9), set()
-    for limit in range(72_000, 46_000, -800):
+    empty = Album().write(tmp_path).stat().st_size + 1000
+    for limit in range(empty + 26_000, empty, -800):
         made = Album(limit / 1e6)
         for each in explanations:
             made.add(each, looked, "vit")
