@@ -95,7 +95,7 @@ def explain(call: Call[ExplainOptions]) -> Outcome:
 def _explainers(run: str, options: ExplainOptions) -> list[Explainer]:
     """The run's model and those beside it, each with its methods.
 
-    Raises UsageError for what no model or method has, before any image is read.
+    Raises UsageError for an unknown method, and where none fits a model that can be asked all this.
     """
     from vitrail.cli.explained import Explainer, by_name, cell_of, choose
     from vitrail.explain.explainer import output_names

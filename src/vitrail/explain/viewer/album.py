@@ -26,7 +26,7 @@ MEGABYTES = 15.0
 SIDE = 448
 """Longest side of a photograph on the page, pixels."""
 
-HOPELESS = 10
+HOPELESS = 5
 """Attention of more than so many weights for each byte that is left is not even packed."""
 
 WORDS = 1000
