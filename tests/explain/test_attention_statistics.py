@@ -130,6 +130,11 @@ def test_every_family_begins_with_filters(kind: str) -> None:
     torch.testing.assert_close(made.flatten(1).norm(dim=1), torch.ones(len(made)))
 
 
+def test_what_rounding_leaves_is_no_filter() -> None:
+    """24 filters less their mean differ in 23 ways."""
+    assert len(patch_filters(family("vit"))) == 23
+
+
 def test_a_stem_without_a_convolution_says_so() -> None:
     with pytest.raises(UsageError, match="begins without a convolution"):
         patch_filters(family("vit", stem="shifted"))

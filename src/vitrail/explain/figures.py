@@ -22,7 +22,7 @@ LARGEST = 16
 
 def attention_distance(layers: Sequence[Reach], size: tuple[int, int]) -> Figure:
     """How far each head looks, by depth: one dot a head, pixels of images of (H, W). Line: the mean of its heads."""
-    figure, axes = _axes(f"Mean attention distance (pixels), images of {size[1]} x {size[0]}")
+    figure, axes = _axes(f"Mean attention distance on images of {size[1]} x {size[0]} pixels", "pixels")
     _dots(axes, [layer.distance for layer in layers])
     axes.set_ylim(0, max(1.0, *(float(layer.distance.max()) for layer in layers)) * 1.08)
     return figure
@@ -30,7 +30,7 @@ def attention_distance(layers: Sequence[Reach], size: tuple[int, int]) -> Figure
 
 def attention_entropy(layers: Sequence[Reach]) -> Figure:
     """How evenly each head looks at its keys, by depth: one dot a head, in nats. Line: the mean of its heads."""
-    figure, axes = _axes("Entropy of attention (nats)")
+    figure, axes = _axes("Mean entropy of attention", "nats")
     _dots(axes, [layer.entropy for layer in layers])
     axes.set_ylim(0, max(0.1, *(float(layer.entropy.max()) for layer in layers)) * 1.08)
     return figure
@@ -41,7 +41,8 @@ def position_similarity(similarity: Tensor) -> Figure:
     grid = similarity.shape[:2]
     step = math.ceil(max(grid) / LARGEST)
     rows, columns = (range(step // 2, length, step) for length in grid)
-    figure = Figure(figsize=(6.4, 0.6 + 5.4 * len(rows) / len(columns)), layout="constrained")
+    high = len(rows) * grid[0] / (len(columns) * grid[1])  # of all maps together, over their width
+    figure = Figure(figsize=(6.4, 0.6 + 5.4 * high), layout="constrained")
     tiles = figure.subplots(len(rows), len(columns), squeeze=False)
     shown: Any = None
     for line, i in zip(tiles, rows, strict=True):
@@ -76,12 +77,13 @@ def patch_filters(filters: Tensor) -> Figure:
     return figure
 
 
-def _axes(label: str) -> tuple[Figure, Axes]:
+def _axes(title: str, unit: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     with _lettering():
         axes = figure.subplots()
         axes.set_xlabel("Layer")
-        axes.set_ylabel(label)
+        axes.set_ylabel(unit)
+        axes.set_title(title, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)

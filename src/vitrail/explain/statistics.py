@@ -140,7 +140,8 @@ def patch_filters(model: Explainable, count: int = FILTERS) -> Tensor:
     if kernels is None:
         raise UsageError(f"{type(model.backbone).__name__} begins without a convolution here: there are no filters")
     rows = kernels.detach().double().cpu().flatten(1)  # (D, C P P)
-    components = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False).Vh[:count]
+    _, strength, ways = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
+    components = ways[strength > 1e-6 * strength[0]][:count]  # beyond those there is only what rounding left
     largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
     signed: Tensor = components * largest.sign()
     return signed.reshape(-1, *kernels.shape[1:]).float()
