@@ -15,7 +15,7 @@ from vitrail.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from vitrail.contracts import Prediction
-    from vitrail.explain.attention import Explainable
+    from vitrail.explain.explainable import Explainable
     from vitrail.predict.map_files import MapWriter
     from vitrail.predict.predictor import Predictor
 

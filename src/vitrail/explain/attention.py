@@ -20,10 +20,8 @@ from vitrail.explain.explainable import (
     Explainable,
     attending,
     cell_side,
-    has_attention,
     on_pixels,
     over_cells,
-    pooling,
     readers,
     resolve,
     unsuited,
@@ -32,19 +30,6 @@ from vitrail.explain.layer import Layer, lay
 from vitrail.explain.passes import BACKWARD, chunks, evaluating, rows, score
 from vitrail.explain.recorder import Call, record
 from vitrail.explain.target import Target
-
-__all__ = [
-    "Attention",
-    "Explainable",
-    "Layer",
-    "attend",
-    "has_attention",
-    "on_pixels",
-    "pooling",
-    "resolve",
-    "through",
-    "unsuited",
-]
 
 Step = Callable[[Layer, Tensor], Tensor]
 """One layer of the way back: shares of its queries (B, K + h * w) -> shares of its keys."""

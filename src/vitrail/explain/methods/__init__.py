@@ -17,7 +17,7 @@ from vitrail.errors import unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vitrail.explain.attention import Explainable
+    from vitrail.explain.explainable import Explainable
     from vitrail.explain.target import Target
 
 Cost = Literal["attention", "gradient", "passes"]

@@ -15,9 +15,10 @@ import torch
 
 from vitrail.contracts import Backbone, Pixels, Stage
 from vitrail.data.preprocess import Preprocessor
-from vitrail.explain.attention import Layer, attend
+from vitrail.explain.attention import attend
 from vitrail.explain.explainable import Explainable, cell_side, readers, unsuited
 from vitrail.explain.explainer import Explained, centre_window
+from vitrail.explain.layer import Layer
 from vitrail.explain.viewer.pack import Steps, quantised
 
 Span = tuple[float, float]
