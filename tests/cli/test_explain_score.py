@@ -68,7 +68,7 @@ def test_a_folder_that_is_no_data_of_the_task_is_taken_as_its_images(
     [
         ([], "SOURCE is missing: expected RUN SOURCE..."),
         (["a.png", "--score", "shapes"], "unexpected 'a.png': with --score the images are those of its DATA"),
-        (["--score", "shapes", "--layer", "0"], "leave the layer and the head out"),
+        (["--score", "shapes", "--layer", "0"], "leave --layer out"),
         (["--score", "shapes", "--images", "0"], "--images must be at least 1, not 0"),
         (["--score", "shapes", "--method", "rolout"], "did you mean 'rollout'?"),
         (["--score", "nowhere"], "no such folder, table or built-in set: 'nowhere'"),

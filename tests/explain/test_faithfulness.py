@@ -125,12 +125,26 @@ def test_the_mark_at_the_centre_is_not_beaten_by_a_map_that_is_wrong(made_up: No
     assert verdict(few) == ["3 images are too few to say which method to believe on this model."]
 
 
+def test_a_model_that_hardly_looks_has_no_method_to_believe(made_up: None) -> None:
+    blind = OnePatch()
+    with torch.no_grad():
+        blind.weight.fill_(0.04)
+    trust = score(blind, Classify(("dark", "lit")), lit(24), Plan(("right",), levels=()))
+    assert 0 < trust.drop < 0.02
+    assert trust.over(trust.of("right"), CENTRE).low > 0  # by next to nothing, and surely
+    assert believed(trust) is None
+    (told,) = verdict(trust)
+    assert "with all of it hidden, the probability of the class that is said changes by no more than 0.01" in told
+
+
 def test_maps_that_do_not_change_with_the_weights_are_not_believed(made_up: None) -> None:
     trust = score(OnePatch(), Classify(("dark", "lit")), lit(24), Plan(("right",), levels=("all",)))
     assert trust.of("right").sanity["all"].shape == (16,)
     assert trust.of("right").sanity["all"].min() == pytest.approx(1)
     assert believed(trust) is None
-    assert "Maps of right (1.00) stay much the same when all weights are shuffled" in verdict(trust)[-1]
+    told = verdict(trust)
+    assert "On 24 images, right is ahead on this model, to be believed with a doubt (below)." in told[0]
+    assert "Maps of right (1.00) stay much the same when all weights are shuffled" in told[-1]
 
 
 def test_a_method_that_does_not_fit_is_left_out_with_its_reason(made_up: None) -> None:

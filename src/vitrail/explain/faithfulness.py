@@ -92,7 +92,8 @@ def score(
         whole.train(was_training)
     if not done:
         raise UsageError("there is no image to score explanations on")
-    return Trust(done, words(task.name), tuple(plan.baselines), scorer.rows(), refused)
+    drop = float(np.mean(scorer.drops))
+    return Trust(done, words(task.name), tuple(plan.baselines), scorer.rows(), refused, drop=drop)
 
 
 def _batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
@@ -123,6 +124,7 @@ class _Scorer:
         self.device = next(cast(nn.Module, model).parameters()).device
         self.grid = scoring_grid(first_grid(model))
         self.at = steps(_cells(self.grid))
+        self.drops: list[float] = []
         self.kept = {name: _Row() for name in (*(method.name for method in methods), CENTRE, RANDOM)}
 
     def add(self, batch: Sequence[Sample], shuffled: Mapping[str, Explainable]) -> None:
@@ -138,6 +140,7 @@ class _Scorer:
             name: torch.stack([whole, asked.left(self._outputs(blank), every)]).double()
             for name, blank in hidden.items()
         }
+        self.drops += torch.stack([end[0] - end[1] for end in ends.values()]).mean(dim=0).tolist()
         regions = [sample.where(int(output)) for sample, output in zip(batch, asked.target.output, strict=True)]
         for name, maps in self._maps(images, asked, keys, size):
             cells = pooled(maps, self.grid)  # (B, N)

@@ -73,7 +73,8 @@ class Trust:
 
     images: how many were explained.  split: whose, "" where they are of no split.  left: what is left of an answer as
     an image is hidden, in words.  baselines: what cells were hidden by.  rows: methods, then controls.  refused:
-    methods that do not fit the model -> why.
+    methods that do not fit the model -> why.  drop: how much of the answer is lost with the whole image hidden, the
+    mean over images and baselines.
     """
 
     images: int
@@ -82,6 +83,7 @@ class Trust:
     rows: Sequence[Measured]
     refused: Mapping[str, str] = field(default_factory=dict)
     split: str = ""
+    drop: float = math.inf
 
     def of_split(self, split: str, refused: Mapping[str, str] | None = None) -> Trust:
         """The same, said of a split; with other methods that do not fit, where they are known."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vitrail.explain.trust.bootstrap import Estimate, mean
+from vitrail.explain.trust.bootstrap import LEAST, Estimate, mean
 from vitrail.explain.trust.controls import CENTRE, RANDOM
 from vitrail.explain.trust.sanity import ALIKE
 from vitrail.explain.trust.table import Measured, Summary, Trust
+
+LEAST_DROP = 0.05
+"""Of an answer: what is lost of it with the whole image hidden. Where it is less, there is nothing to explain."""
 
 
 def believed(trust: Trust) -> str | None:
@@ -15,6 +18,8 @@ def believed(trust: Trust) -> str | None:
 
     Intervals are widened for the number of methods compared (Bonferroni), since the best of many is looked for.
     """
+    if trust.drop < LEAST_DROP:
+        return None
     able = [row for row in trust.methods if _beats(trust, row) and not _blind(row)]
     return max(able, key=lambda row: float(row.gain.mean())).name if able else None
 
@@ -24,20 +29,33 @@ def verdict(trust: Trust) -> list[str]:
     own = f"{trust.images:,} {trust.split} images".replace("  ", " ")
     if not trust.methods:
         return [f"No method was compared on {own}."]
-    name = believed(trust)
-    if name is None:
+    if trust.images < LEAST:
+        return [f"{own.capitalize()} are too few to say which method to believe on this model."]
+    if trust.drop < LEAST_DROP:
+        return [
+            f"On {own}, the answer hardly depends on the image: with all of it hidden, {trust.left} changes by no more "
+            f"than {plain(trust.drop)} on the mean. What hides the rest sooner cannot be told, so no method is to be "
+            "believed on this model."
+        ]
+    name, doubted = believed(trust), [row for row in trust.methods if _beats(trust, row)]
+    if name is None and not doubted:
         return [_none(trust, own), *_doubts(trust)]
-    row, summary = trust.of(name), _summary(trust, name)
+    row = trust.of(name) if name else max(doubted, key=lambda row: float(row.gain.mean()))
+    summary = _summary(trust, row.name)
+    opening = (
+        f"On {own}, the method to believe on this model is {called(row.name)}: what it marks, the answer needs."
+        if name
+        else f"On {own}, {called(row.name)} is ahead on this model, to be believed with a doubt (below)."
+    )
     said = [
-        f"On {own}, the method to believe on this model is {called(name)}: what it marks, the answer needs. "
-        f"Insertion less deletion is {plain(summary.gain.value)}, {plain(summary.over_centre.value)} more than for a "
-        f"mark at the image's centre (95% interval {ranged(summary.over_centre)}) and "
+        f"{opening} Insertion less deletion is {plain(summary.gain.value)}, {plain(summary.over_centre.value)} more "
+        f"than for a mark at the image's centre (95% interval {ranged(summary.over_centre)}) and "
         f"{plain(summary.over_random.value)} more than for a random map ({ranged(summary.over_random)})."
     ]
     equals = [
         called(other.name)
         for other in trust.methods
-        if other is not row and _beats(trust, other) and not _blind(other) and _equal(row, other, len(trust.methods))
+        if other is not row and _beats(trust, other) and _equal(row, other, len(trust.methods))
     ]
     if equals:
         said.append(f"{listed(equals).capitalize()} cannot be told from it on these images.")
@@ -81,8 +99,6 @@ def _none(trust: Trust, own: str) -> str:
     best = next(summary for summary in trust.summaries if not summary.control)
     methods = "the one method compared" if len(trust.methods) == 1 else f"none of the {len(trust.methods)} methods"
     beats = "does not beat" if len(trust.methods) == 1 else "beats"
-    if not best.over_centre.known:
-        return f"{own.capitalize()} are too few to say which method to believe on this model."
     return (
         f"On {own}, {methods} {beats} both a mark at the image's centre and a random map beyond chance, so none is to "
         f"be believed on this model: the highest gain, of {called(best.name)}, differs from the centre's by "
@@ -97,8 +113,8 @@ def _doubts(trust: Trust) -> list[str]:
         return []
     told = listed([f"{called(row.name)} ({plain(float(row.sanity['all'].mean()))})" for row in blind])
     return [
-        f"Maps of {told} stay much the same when all weights are shuffled (rank correlation in brackets), so they say "
-        "little of what the model learned."
+        f"Maps of {told} stay much the same when all weights are shuffled (rank correlation in brackets), so much "
+        "of what they show is not what the model learned."
     ]
 
 
