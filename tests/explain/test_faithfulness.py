@@ -211,7 +211,9 @@ def test_a_real_model_is_scored_by_every_cheap_method_and_left_as_it_was(small: 
     for name in cheap:
         assert list(trust.of(name).sanity) == list(LEVELS)
         assert (np.abs(trust.of(name).sanity["all"]) <= 1).all()
-    assert chosen.passes(model) > 200
+    alone = chosen.passes(model)
+    assert alone > 200
+    assert 10 * chosen.passes(model, 1) > chosen.passes(model, 10) > 8 * alone  # two images are not explained shuffled
     assert verdict(trust)
 
 

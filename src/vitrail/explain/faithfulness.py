@@ -44,11 +44,12 @@ class Plan:
     levels: Sequence[str] = LEVELS
     sanity: int = 16
 
-    def passes(self, model: Explainable) -> int:
-        """Forward passes for one image, at most: gradients and randomised models counted as what they cost."""
+    def passes(self, model: Explainable, images: int = 1) -> int:
+        """Forward passes for so many images, at most: gradients and randomised models counted as what they cost."""
         at = steps(_cells(scoring_grid(first_grid(model))))
-        maps = sum(COST[get_method(name).cost] for name in self.methods) * (1 + len(self.levels))
-        return maps + (len(self.methods) + 2) * passes(at, len(self.baselines)) + 1 + len(self.baselines)
+        maps = sum(COST[get_method(name).cost] for name in self.methods)
+        hidden = (len(self.methods) + 2) * passes(at, len(self.baselines)) + 1 + len(self.baselines)
+        return images * (maps + hidden) + min(images, self.sanity) * len(self.levels) * maps
 
 
 def fitting(model: Explainable, names: Sequence[str] | None = None) -> tuple[list[str], dict[str, str]]:

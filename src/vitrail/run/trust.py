@@ -100,7 +100,7 @@ def of_data(
         raise UsageError("; ".join(refused.values()))
     plan = Plan(able)
     chosen = drawn(indices, images)
-    passes = plan.passes(artifact.model) * len(chosen)
+    passes = plan.passes(artifact.model, len(chosen))
     whose = f" {split}" if split else ""
     say(f"scoring {', '.join(able)} on {len(chosen):,}{whose} images: up to {passes:,} passes of the model")
     found = samples(source, chosen, artifact.preprocessor, artifact.task)
