@@ -36,9 +36,8 @@ from vitrail.explain.defaults import default_method
 from vitrail.explain.faithfulness import LEVELS, Plan, fitting, score
 from vitrail.explain.methods import get_method
 from vitrail.explain.trust.bootstrap import Estimate, mean
-from vitrail.explain.trust.controls import CENTRE, RANDOM
 from vitrail.explain.trust.samples import samples
-from vitrail.explain.trust.table import Measured, Trust
+from vitrail.explain.trust.table import CENTRE, RANDOM, Measured, Trust
 from vitrail.explain.trust.words import plain, share, verdict
 from vitrail.run import start
 

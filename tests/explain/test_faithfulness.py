@@ -21,9 +21,9 @@ from vitrail.explain.faithfulness import Plan, fitting, score
 from vitrail.explain.methods import Method
 from vitrail.explain.target import Target
 from vitrail.explain.trust.answers import ask, words
-from vitrail.explain.trust.controls import CENTRE, RANDOM
 from vitrail.explain.trust.samples import Sample, nowhere, samples
 from vitrail.explain.trust.sanity import LEVELS, randomised
+from vitrail.explain.trust.table import CENTRE, RANDOM
 from vitrail.explain.trust.words import believed, verdict
 from vitrail.settings import ShapesConfig
 from vitrail.tasks.classify import Classify

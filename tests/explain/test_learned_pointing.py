@@ -15,8 +15,8 @@ import torch
 from vitrail.explain.defaults import default_method
 from vitrail.explain.faithfulness import Plan, score
 from vitrail.explain.trust.bootstrap import mean
-from vitrail.explain.trust.controls import CENTRE, CONTROLS, RANDOM
 from vitrail.explain.trust.samples import samples
+from vitrail.explain.trust.table import CENTRE, CONTROLS, RANDOM
 
 SMALL = {"name": "vit_tiny", "image_size": 32, "patch_size": 4, "width": 32, "heads": 2, "hidden": 64, "depth": 2}
 

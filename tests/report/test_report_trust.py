@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vitrail.explain.trust.controls import CENTRE, RANDOM
-from vitrail.explain.trust.table import Measured, Trust
+from vitrail.explain.trust.table import CENTRE, RANDOM, Measured, Trust
 from vitrail.report.data import ReportData
 from vitrail.report.html import write_report
 

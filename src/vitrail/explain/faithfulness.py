@@ -19,12 +19,12 @@ from vitrail.explain.target import Target
 from vitrail.explain.trust.answers import Asked, ask, words
 from vitrail.explain.trust.baselines import BASELINES
 from vitrail.explain.trust.cells import Grid, on_pixels, pooled, ranks, scoring_grid
-from vitrail.explain.trust.controls import CENTRE, RANDOM, centre_prior, random_map
+from vitrail.explain.trust.controls import centre_prior, random_map
 from vitrail.explain.trust.curves import CHUNK, area, at_once, curves, passes, steps
 from vitrail.explain.trust.pointing import energy, hit
 from vitrail.explain.trust.samples import Sample
 from vitrail.explain.trust.sanity import LEVELS, correlations, randomised
-from vitrail.explain.trust.table import Measured, Trust
+from vitrail.explain.trust.table import CENTRE, RANDOM, Measured, Trust
 
 BATCH = 8
 """Images that are explained at once; those that are hidden in part go through by the chunk of `curves`."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vitrail.explain.trust.bootstrap import Estimate
-from vitrail.explain.trust.controls import CENTRE, RANDOM
-from vitrail.explain.trust.table import Summary, Trust
+from vitrail.explain.trust.table import CENTRE, RANDOM, Summary, Trust
 from vitrail.explain.trust.words import called, plain, ranged, share, verdict
 
 

@@ -11,9 +11,6 @@ from torch import Tensor
 from vitrail.explain.trust.cells import Grid
 from vitrail.seeding import generator
 
-CENTRE, RANDOM = "centre prior", "random map"
-CONTROLS = (CENTRE, RANDOM)
-
 
 def random_map(key: str, grid: Grid) -> Tensor:
     """A control: uniform noise, a value per cell, (h * w,) float64; a function of the image's key alone."""

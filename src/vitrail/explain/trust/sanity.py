@@ -22,8 +22,6 @@ from vitrail.seeding import generator
 LEVELS = ("head", "last block", "half", "all")
 """What is randomised, each with all that stands before it here: the head, the last block, the upper half of the blocks,
 every weight."""
-ALIKE = 0.5
-"""Maps whose ranks correlate as much with those of a model that knows nothing are not about what was learned."""
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
 

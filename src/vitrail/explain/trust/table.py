@@ -9,7 +9,10 @@ from functools import cached_property
 from typing import Any
 
 from vitrail.explain.trust.bootstrap import Doubles, Estimate, mean
-from vitrail.explain.trust.controls import CENTRE, CONTROLS, RANDOM
+
+CENTRE, RANDOM = "centre prior", "random map"
+CONTROLS = (CENTRE, RANDOM)
+"""Maps that know nothing of the image, by name; `controls` makes them. A report reads results without torch."""
 
 COLUMNS = ("deletion", "insertion", "gain", "over_centre", "over_random", "pointing", "energy")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vitrail.explain.trust.bootstrap import LEAST, Estimate, mean
-from vitrail.explain.trust.controls import CENTRE, RANDOM
-from vitrail.explain.trust.sanity import ALIKE
-from vitrail.explain.trust.table import Measured, Summary, Trust
+from vitrail.explain.trust.table import CENTRE, RANDOM, Measured, Summary, Trust
+
+ALIKE = 0.5
+"""Maps whose ranks correlate as much with those of a model that knows nothing are not about what was learned."""
 
 LEAST_DROP = 0.05
 """Of an answer: what is lost of it with the whole image hidden. Where it is less, there is nothing to explain."""
