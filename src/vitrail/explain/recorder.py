@@ -128,18 +128,15 @@ class _Mode:
     outputs: bool
     thread: int
 
-    def note(
-        self,
-        owner: nn.Module,
-        name: str,
-        core: nn.Module,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        output: Tensor,
-    ) -> Tensor | None:
-        """After `core(*args, **kwargs)` gave `output`: keep what entered and, if differentiable, answer from it."""
+    def note(self, owner: nn.Module, name: str, core: nn.Module, args: tuple[Any, ...], *heard: Any) -> Tensor | None:
+        """After `core(*args, **kwargs)` gave `output`: keep what entered and, if differentiable, answer from it.
+
+        heard: kwargs and output. Another thread may hear the output alone: torch notes that a hook takes keywords a
+        moment after the hook itself.
+        """
         if threading.get_ident() != self.thread:
             return None
+        kwargs, output = heard
         q, k, v, bias = _arguments(*args, **kwargs)
         wide = torch.promote_types(q.dtype, torch.float32)
         weights = attention_weights(q.to(wide), k.to(wide), bias) if self.differentiable else None
