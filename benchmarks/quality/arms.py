@@ -53,7 +53,8 @@ def arms(data: Set) -> dict[str, Arm]:
     vit = {"model.name": "vit_tiny", **options_of(data.vit)}
     deit = {"model.name": "deit_tiny_distilled", **options_of(data.vit)}
     target = count("vit_tiny", data, data.vit)
-    helped = {"model.options.stem": "conv"}
+    patches, shifted = {"model.options.stem": "patch"}, {"model.options.stem": "shifted"}
+    locality = {"model.options.locality": True}
     found = {
         "naive": Arm(
             f"ViT, patch {data.naive}, crop and flip only",
@@ -63,18 +64,11 @@ def arms(data: Set) -> dict[str, Arm]:
         "resnet18": Arm("ResNet-18, 3 x 3 stem, the small recipe", sized("resnet18", data, target)),
         "swin": Arm("Swin", sized("swin_tiny_patch4_window7_224", data, target)),
         "pvt_v2": Arm("PVT v2", sized("pvt_v2_b0", data, target)),
-        "conv": Arm("recipe + convolutional stem", {**vit, **helped}, rate="recipe"),
-        "shifted": Arm("recipe + shifted patches (SPT)", {**vit, "model.options.stem": "shifted"}, rate="recipe"),
-        "locality": Arm("recipe + locality attention (LSA)", {**vit, "model.options.locality": True}, rate="recipe"),
-        "spt+lsa": Arm(
-            "recipe + SPT + LSA",
-            {**vit, "model.options.stem": "shifted", "model.options.locality": True},
-            rate="recipe",
-        ),
+        "patches": Arm("recipe, patches cut instead of convolutions", {**vit, **patches}, rate="recipe"),
+        "shifted": Arm("recipe, shifted patches (SPT)", {**vit, **shifted}, rate="recipe"),
+        "locality": Arm("recipe + locality attention (LSA)", {**vit, **locality}, rate="recipe"),
+        "spt+lsa": Arm("recipe, SPT + LSA", {**vit, **shifted, **locality}, rate="recipe"),
         "seq": Arm("recipe + sequence pooling", {**vit, "model.pooling": "seq"}, rate="recipe"),
-        "conv+seq": Arm(
-            "recipe + convolutional stem + sequence pooling", {**vit, **helped, "model.pooling": "seq"}, rate="recipe"
-        ),
         "pretrained": Arm("recipe, pretrained on the same images for half the time", vit, pretrain=0.5, rate="recipe"),
         "pretrained+small": Arm(
             "the same, then the small recipe instead of fine-tuning's",
@@ -89,9 +83,6 @@ def arms(data: Set) -> dict[str, Arm]:
         "token": Arm("DeiT: hard, by the token", deit, teacher="resnet18", rate="recipe", parts=True),
         "feature": Arm(
             "the teacher's feature map", {**vit, "distill.kind": "feature"}, teacher="resnet18", rate="recipe"
-        ),
-        "token+conv": Arm(
-            "by the token + convolutional stem", {**deit, **helped}, teacher="resnet18", rate="recipe", parts=True
         ),
         "auto": Arm(
             "by the token; the teacher trained within the same time",

@@ -3,7 +3,7 @@
     python benchmarks/quality/caltech24.py --out runs/caltech24 --rates 3e-4,1e-3,3e-3 --time 25m
 
 A validation part is cut from the official training images; choices are made on it, test is scored once a cell. Each
-cell is given the same wall time. Expected: 18 arms x 3 seeds x 25 minutes and 5 x 3 for tuning, some 29 hours of two
+cell is given the same wall time. Expected: 17 arms x 3 seeds x 25 minutes and 5 x 3 for tuning, some 27 hours of two
 cores; `--only naive,recipe,resnet18,token --time 10m` answers the main question in 3. `--only`, `--stage` and
 `--time-left` do a part; table.py prints what is there.
 """

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -142,38 +142,40 @@ def _train(
         fields["data.workers"] = options.workers
     if arm.teacher:
         fields["distill.teacher"] = str(_teacher(cell, arm, arms, options, book).folder(options.out))
-    commands = []
-    length = _lengths(options, data, cell, arm, fields)
+    done = []
+
+    def step(verb: str, stated: Mapping[str, Any], out: Path, share: float) -> None:
+        command = command_of(verb, data, stated, out, _length(options, data, cell.arm, verb, stated, share))
+        done.append((command, ask(command)))
+
     if arm.pretrain:
         before = folder.with_name(folder.name + "-pretraining")
         shared = {key: value for key, value in fields.items() if key.startswith(("model.", "data.", "seed", "threads"))}
-        commands.append(command_of("pretrain", data, shared | {"data_seed": cell.seed}, before, length(arm.pretrain)))
+        step("pretrain", shared | {"data_seed": cell.seed}, before, arm.pretrain)
         fields["model.weights"] = str(before)
         for key in [key for key in fields if key == "model.name" or key.startswith("model.options.")]:
             del fields[key]  # the weights say what the model is
-    commands.append(command_of("train", data, fields, folder, length(1 - arm.pretrain)))
-    answers = [ask(command) for command in commands]
+    step("train", fields, folder, 1 - arm.pretrain)
+    answer = done[-1][1]
     for of in ("seconds", "processor_seconds"):
-        answers[-1][of] = sum(answer[of] for answer in answers)
-    return answers[-1], [" ".join(["vitrail", *command]) for command in commands]
+        answer[of] = sum(each[of] for _, each in done)
+    return answer, [" ".join(["vitrail", *command]) for command, _ in done]
 
 
 def _grid(options: argparse.Namespace) -> list[float]:
     return [float(rate) for rate in options.rates.split(",") if rate]
 
 
-def _lengths(
-    options: argparse.Namespace, data: Sequence[str], cell: Cell, arm: Arm, fields: Mapping[str, Any]
-) -> Callable[[float], list[str]]:
-    """Share of the cell's length -> the words for it."""
+def _length(
+    options: argparse.Namespace, data: Sequence[str], arm: str, verb: str, fields: Mapping[str, Any], share: float
+) -> list[str]:
+    """The words for a share of a cell's length."""
     if options.processor_time is not None:
-        if arm.pretrain:
-            raise SystemExit(f"{cell.arm} is two commands: give --time or --epochs instead of --processor-time")
-        epochs = _epochs_for(seconds(options.processor_time) or 0.0, options, data, cell.arm, fields)
-        return lambda share: ["--epochs", str(epochs)]
+        budget = share * (seconds(options.processor_time) or 0.0)
+        return ["--epochs", str(_epochs_for(budget, options, data, arm, verb, fields))]
     if options.epochs is not None:
-        return lambda share: ["--epochs", f"{options.epochs * share:.6g}"]
-    return lambda share: ["--time", f"{(seconds(options.time) or 0) * share:.6g}"]
+        return ["--epochs", f"{options.epochs * share:.6g}"]
+    return ["--time", f"{(seconds(options.time) or 0) * share:.6g}"]
 
 
 TRIALS = (1, 4)
@@ -181,22 +183,21 @@ TRIALS = (1, 4)
 
 
 def _epochs_for(
-    budget: float, options: argparse.Namespace, data: Sequence[str], arm: str, fields: Mapping[str, Any]
+    budget: float, options: argparse.Namespace, data: Sequence[str], arm: str, verb: str, fields: Mapping[str, Any]
 ) -> int:
-    """Epochs that an arm trains in so many seconds of processor time, imports and the final report included.
+    """Epochs that an arm's command trains in so many seconds of processor time, imports and the final report included.
 
     Measured once an arm; the trials are kept in --out/trials.
     """
     place = options.out / "trials"
 
     def spent(name: str, epochs: int) -> float:
-        return float(
-            ask(command_of("train", data, fields, place / name, ["--epochs", str(epochs)]))["processor_seconds"]
-        )
+        command = command_of(verb, data, fields, place / f"{name}-{epochs}", ["--epochs", str(epochs)])
+        return float(ask(command)["processor_seconds"])
 
     with _locked(place):
         spent("first", 1)  # what is done once for the data, as reading every file, is no arm's cost
-        few, many = (spent(f"{arm}-{epochs}", epochs) for epochs in TRIALS)
+        few, many = (spent(arm if verb == "train" else f"{arm}-{verb}", epochs) for epochs in TRIALS)
     epoch = (many - few) / (TRIALS[1] - TRIALS[0])
     if epoch <= 0:
         raise SystemExit(f"{arm}: {TRIALS[1]} epochs took no longer than {TRIALS[0]}; remove {place} and begin again")

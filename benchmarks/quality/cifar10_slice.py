@@ -2,8 +2,8 @@
 
     python benchmarks/quality/cifar10_slice.py --out runs/cifar10_slice --time 25m
 
-Which images are in the slice is drawn from --slice-seed, class by class. Expected: 18 arms x 3 seeds x 25 minutes, some
-23 hours of two cores; `--only naive,recipe,resnet18,token` 5. CIFAR-10 here is a JPEG copy: 1 to 2 points under
+Which images are in the slice is drawn from --slice-seed, class by class. Expected: 17 arms x 3 seeds x 25 minutes, some
+22 hours of two cores; `--only naive,recipe,resnet18,token` 5. CIFAR-10 here is a JPEG copy: 1 to 2 points under
 published figures.
 """
 

@@ -2,7 +2,7 @@
 
     python benchmarks/quality/digits.py --out runs/digits --time 4m
 
-Aim: 98.5 % on test. Expected: 18 arms x 3 seeds x 4 minutes, some 3.6 hours of two cores; `--only recipe` 12 minutes.
+Aim: 98.5 % on test. Expected: 17 arms x 3 seeds x 4 minutes, some 3.4 hours of two cores; `--only recipe` 12 minutes.
 Splits are Vitrail's own (15 % val, 15 % test, by content), the same in every cell. A mirrored digit is another sign, so
 recipes do not mirror.
 """
