@@ -179,7 +179,9 @@ def _length(
 
 
 TRIALS = (1, 4)
-"""Epochs of the two runs that say what an epoch of an arm costs, and what a run costs without any."""
+"""Epochs of the two runs that say what an epoch of an arm costs, and what a run costs without any; more where that is short."""
+ENOUGH = 0.1
+"""Share of its time that an arm's epochs are tried for at least: a few short ones are measured badly."""
 
 
 def _epochs_for(
@@ -197,11 +199,12 @@ def _epochs_for(
 
     with _locked(place):
         spent("first", 1)  # what is done once for the data, as reading every file, is no arm's cost
-        few, many = (spent(arm if verb == "train" else f"{arm}-{verb}", epochs) for epochs in TRIALS)
-    epoch = (many - few) / (TRIALS[1] - TRIALS[0])
-    if epoch <= 0:
-        raise SystemExit(f"{arm}: {TRIALS[1]} epochs took no longer than {TRIALS[0]}; remove {place} and begin again")
-    return max(1, int((budget - (few - TRIALS[0] * epoch)) / epoch))
+        name = arm if verb == "train" else f"{arm}-{verb}"
+        (least, most), few = TRIALS, spent(name, TRIALS[0])
+        while (taken := spent(name, most) - few) < ENOUGH * budget:
+            most *= 2
+    epoch = taken / (most - least)
+    return max(1, int((budget - (few - least * epoch)) / epoch))
 
 
 def _expected(options: argparse.Namespace, cell: Cell, book: Book) -> float:
