@@ -16,8 +16,8 @@ from vitrail.contracts import CellMap
 from vitrail.explain.recorder import Call
 from vitrail.layers.attention import AttentionLayout
 
-AT_ONCE = 1 << 24
-"""Weights that are formed at once: 64 MiB of float32."""
+AT_ONCE = 1 << 21
+"""Weights that are formed at once: 8 MiB of float32, which stay in a processor's cache while they are gone over."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,8 @@ class Layer:
         assert self.gradient is not None, "whoever asks for influence has said of what score"
 
         def weigh(weights: Tensor, gradient: Tensor) -> Tensor:
-            return (weights * gradient).clamp(min=0) if positive else weights * gradient
+            weights.mul_(gradient)  # both are of this moment alone
+            return weights.clamp_(min=0) if positive else weights
 
         return self._times(rows, weigh)
 
@@ -71,13 +72,13 @@ class Layer:
         asked = self._to_tokens(rows)  # (B, W, T_q)
         needed = asked.flatten(0, 1).any(dim=0).nonzero()[:, 0]
         q, k = self.call.q, self.call.k
-        seen = q.new_zeros(len(q), self.layout.windows, self.heads, k.shape[2])  # (B, W, A, T_k)
+        seen = q.new_zeros(len(q), self.layout.windows, self.heads, 1, k.shape[2])  # (B, W, A, 1, T_k)
         for some in torch.split(needed, self._at_once()):
             weights = self.call.rows(some)  # (B, W * A, Q, T_k)
             if self.gradient is not None:  # Y = A V, and so d score / dA = (d score / dY) V^T
                 weights = weigh(weights, self.gradient[:, :, some] @ self.call.v.transpose(-2, -1))
-            seen += torch.einsum("bwq,bwaqk->bwak", asked[..., some], self._apart(weights))
-        return self._to_cells(seen)
+            seen += asked[:, :, None, None, some] @ self._apart(weights)  # einsum would copy the weights to turn them
+        return self._to_cells(seen[..., 0, :])
 
     def _at_once(self) -> int:
         q, k = self.call.q, self.call.k

@@ -94,7 +94,7 @@ def _in_float32(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
 
 def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
     """The matrix that `ScaledDotProduct` never forms: softmax(QK^T / sqrt(d) + bias), (B, A, T_q, T_k)."""
-    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (B, A, T_q, T_k)
+    scores = q / q.shape[-1] ** 0.5 @ k.transpose(-2, -1)  # (B, A, T_q, T_k)
     return torch.softmax(scores if bias is None else scores + bias, dim=-1)
 
 
