@@ -133,6 +133,14 @@ def test_scores_of_labels_are_scikit_learns(report_of: Report) -> None:
     assert len(table[0]) == len(section.columns)
 
 
+def test_a_label_s_bar_stands_beside_the_average_precision_that_it_draws(tmp_path: Path, report_of: Report) -> None:
+    page = write_report(tmp_path, report_of("multilabel")).read_text()
+    beside = r'>([\d.]+)%</td><td class="bars optional"><span class="bar" style="width:([\d.]+)%'
+    precisions = [f"{100 * score.average_precision:.1f}" for score in of("multilabel")[3].scores]
+    assert sorted(re.findall(beside, page)) == sorted((value, value) for value in precisions)
+    assert '>AP</th><th class="optional"></th></tr>' in page
+
+
 def test_labels_that_go_together_and_those_that_are_confused_are_counted() -> None:
     task, _ = MADE["multilabel"](labels=("a", "b", "c"))
     task = type(task)(task.labels)  # thresholds of 0.5
