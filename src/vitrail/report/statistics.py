@@ -56,11 +56,11 @@ def bootstrap(sums: Doubles, statistics: Callable[[Doubles], Doubles]) -> list[I
     return [between(column) for column in rows.T]
 
 
-def draws(images: int) -> Iterator[Doubles]:
-    """How often each image stands in each of many draws with replacement, in blocks of (R, n)."""
+def draws(images: int, most: int = RESAMPLES) -> Iterator[Doubles]:
+    """How often each image stands in each of up to `most` draws with replacement, in blocks of (R, n)."""
     assert images > 0
     rng = generator("bootstrap", images)
-    resamples = max(FEWEST, min(RESAMPLES, MOST_DRAWN // images))
+    resamples = max(FEWEST, min(most, MOST_DRAWN // images))
     block = max(1, min(resamples, _CELLS // images))
     for first in range(0, resamples, block):
         count = min(block, resamples - first)

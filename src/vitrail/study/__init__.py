@@ -1,0 +1,1 @@
+"""What everyone says of vision transformers, measured on the user's own images."""

@@ -1,0 +1,58 @@
+"""A figure with its interval, and how one is read off draws."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from vitrail.report.statistics import Doubles
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure and what else it could be at the level asked for; low and high are NaN where that is not known.
+
+    low <= value <= high. Ends are infinite where a figure has no bound, as that of a point where curves may not cross.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
+
+    @property
+    def half(self) -> float:
+        """Half its width."""
+        return (self.high - self.low) / 2
+
+    def holds(self, truth: float) -> bool:
+        """Whether `truth` lies in it; False where it is not known."""
+        return self.low <= truth <= self.high
+
+    def scaled(self, by: float) -> Interval:
+        """The same figure in another unit, or seen from the other side where `by` is negative."""
+        low, high = sorted((self.low * by, self.high * by)) if self.known else (math.nan, math.nan)
+        return Interval(self.value * by, low, high)
+
+
+def between(value: float, draws: Doubles, level: float = LEVEL) -> Interval:
+    """The middle `level` of draws (R,) of a figure, widened to `value` if that lies outside.
+
+    Draws that are NaN are left out; where they are more than half, nothing is known. Infinite ones count: an end is
+    infinite where more than its tail of the draws is.
+    """
+    known = np.sort(draws[~np.isnan(draws)])
+    if math.isnan(value) or len(known) <= len(draws) / 2:
+        return Interval(value, math.nan, math.nan)
+    tail = (1 - level) / 2
+    last = len(known) - 1  # no interpolation between a finite and an infinite draw
+    low, high = known[math.floor(tail * last)], known[math.ceil((1 - tail) * last)]
+    return Interval(value, min(value, float(low)), max(value, float(high)))
