@@ -96,6 +96,8 @@ def find(path: str | Path) -> Path:
                 return standing
         if not root.exists():
             raise UsageError(f"{root}: no such folder; expected a run folder or a model folder")
+        if root.is_file():
+            raise UsageError(f"{root} is a file: expected a run folder (that train made) or a model folder")
     except OSError as error:
         raise UsageError(f"{root} cannot be read: {(error.strerror or str(error)).lower()}") from None
     if (root / "run.json").is_file():

@@ -17,6 +17,7 @@ from vitrail.errors import UsageError
 from vitrail.explain.defaults import BY_FAMILY, default_method, fitting
 from vitrail.explain.explainer import explain
 from vitrail.explain.methods import get_method, list_methods
+from vitrail.explain.question import NotHere
 from vitrail.explain.target import Target
 from vitrail.models import families
 from vitrail.tasks import create_task
@@ -91,6 +92,23 @@ def test_a_region_of_the_image_or_where_the_answer_is_that(picture: np.ndarray[A
     assert not np.array_equal(there.raw, explain(artifact, picture, "a", method="rollout").raw)
 
 
+def test_what_one_image_has_not_is_told_from_what_no_image_has(picture: np.ndarray[Any, Any]) -> None:
+    artifact = whole("vit", PARTS)
+    said = artifact.model(ready(artifact, picture)).detach()[0].argmax(0)
+    common = int(said.flatten().bincount(minlength=3).argmax())
+    by_answer = explain(artifact, picture, "a", method="relevance", region="answer")
+    assert by_answer.target.startswith(f"{PARTS.state()['labels'][common]} where the answer is that")
+    biases = [part for part in artifact.model.head.parameters() if part.shape == (3,)]
+    with torch.no_grad():
+        biases[-1][common] += 1000  # nothing else is said now
+    with pytest.raises(NotHere, match="nowhere on this image"):
+        explain(artifact, picture, "a", method="relevance", target=(common + 1) % 3, region="answer")
+    animals = whole("vit", ANIMALS)
+    answer = int(animals.model(ready(animals, picture)).argmax())
+    with pytest.raises(NotHere, match="itself, and cannot be set against it: name a target class"):
+        explain(animals, picture, "a", method="relevance", against=answer)
+
+
 def test_a_region_goes_through_the_geometry_of_its_image() -> None:
     """A wide photograph is cut in its middle: of a region at the left, nothing is seen."""
     artifact = replace(whole("vit", PARTS), preprocessor=Preprocessor(size=SIZE))
@@ -126,14 +144,22 @@ def test_the_gaze_of_one_patch_and_the_token_read_from_are_in_the_caption(pictur
         (ANIMALS, {"target": "dgo"}, "did you mean 'dog'"),
         (ANIMALS, {"method": "relevance", "against": 3}, "no class 3: this model has 3, 0 to 2"),
         (ANIMALS, {"method": "relevance", "target": 1, "against": "dog"}, "cannot be set against itself"),
-        (ANIMALS, {"method": "rollout", "against": "dog"}, "the same for every class"),
-        (ANIMALS, {"method": "relevance", "cell": (0, 0)}, "use rollout or raw_attention"),
+        (
+            ANIMALS,
+            {"method": "rollout", "against": "dog"},
+            "the same for every class: leave the target class out, or use attention_",
+        ),
+        (ANIMALS, {"method": "relevance", "cell": (0, 0)}, "leave the cell out, or use raw_attention or rollout"),
         (ANIMALS, {"method": "rollout", "cell": (4, 0)}, "no patch 4,0: this model's last grid has 4 rows of 6"),
         (ANIMALS, {"method": "rollout", "reader": "dist"}, "no token 'dist' to read from in this model: it has cls"),
         (ANIMALS, {"method": "relevance", "region": np.ones(SIZE, bool)}, "answers once for the whole image"),
         (PARTS, {"method": "relevance", "reader": "cls"}, "reads no such token"),
         (HEIGHT, {"method": "relevance", "region": "answer"}, "one map, which is the largest everywhere"),
-        (ANIMALS, {"method": "relevance", "layer": 0}, "does not look at single layers"),
+        (
+            ANIMALS,
+            {"method": "relevance", "layer": 0},
+            "does not look at single layers: leave the layer out, or use attention_",
+        ),
         (ANIMALS, {"method": "attention_gradient", "layer": 3}, "no layer 3: this model has 3, 0 to 2"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",  # alike in every process that collects them

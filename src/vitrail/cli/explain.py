@@ -68,22 +68,25 @@ def explain(call: Call[ExplainOptions]) -> Outcome:
 
     explainers = _explainers(run, options)
     files = Files(options.out or Path(run) / "explained", Album(options.viewer_mb or MEGABYTES), FileNames())
-    counter = Counter("explained")
+    counter, done, unread = Counter("explained"), 0, 0
     for done, source in enumerate(expand(words), start=1):
         name = source.key if isinstance(source, Failure) else source
         try:
             files.add(source, name, explainers)
         except BadImage as error:
-            files.failed(name, error)
-            print(f"{name}: {error.reason}", file=sys.stderr)
+            files.failed(name, error.reason)
+            unread += 1
         counter(done)
     counter.close()
     if not files.outputs:
-        raise DataError("nothing could be explained: none of the inputs is an image that can be used")
+        why = "none of the inputs is an image that can be used" if unread == done else "the reasons stand above"
+        raise DataError(f"nothing could be explained: {why}")
     page = files.album.write(files.folder)
     for note in files.album.notes():
         print(note.replace("This page", "explain.html"), file=sys.stderr)
-    print(f"{count(len(files.outputs), 'picture')} in {files.folder}")
+    failed = len({row["path"] for row in files.rows if row["status"] == "failed"})
+    told = f"; {failed} of {count(done, 'image')} failed, for the reasons above" if failed else ""
+    print(f"{count(len(files.outputs), 'picture')} in {files.folder}{told}")
     return Outcome(
         result={"explain": {"model": explainers[0].predictor.artifact.folder, "rows": files.rows}},
         outputs=[page, *files.outputs],

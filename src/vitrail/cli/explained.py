@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitrail.errors import BadImage, UsageError
+from vitrail.errors import UsageError
 
 if TYPE_CHECKING:
     from vitrail.explain.explanation import Explanation
@@ -32,7 +33,7 @@ class Explainer:
     sheets: Sequence[str] = ()
 
     def explain(self, source: Input, name: str) -> list[Explanation]:
-        """An explanation by each method; raises BadImage."""
+        """An explanation by each method; raises BadImage, and NotHere where the image has no such answer."""
         from vitrail.explain.explainer import explain
 
         pixels, q = self.predictor.read(source), self.question
@@ -56,9 +57,18 @@ class Files:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, source: Input, name: str, explainers: Sequence[Explainer]) -> None:
-        """Explain one image with every model. Raises BadImage where it cannot be read."""
-        made = [(explainer, explainer.explain(source, name)) for explainer in explainers]
-        several = len(explainers) > 1
+        """Explain one image with every model; those of which it has no such answer as was asked for say so in a row.
+
+        Raises BadImage where it cannot be read.
+        """
+        from vitrail.explain.question import NotHere
+
+        made, several = [], len(explainers) > 1
+        for explainer in explainers:
+            try:
+                made.append((explainer, explainer.explain(source, name)))
+            except NotHere as error:
+                self.failed(name, str(error), explainer.label if several else "")
         every = [(explainer.label, each) for explainer, explanations in made for each in explanations]
         for label, each in every:
             ending = f"-{label}-{each.method}" if several else f"-{each.method}"
@@ -75,9 +85,10 @@ class Files:
             sheet = side_by_side([each for _, each in every], labels)
             self.rows[-1]["side_by_side"] = str(self._write(sheet, name, "-side-by-side"))
 
-    def failed(self, name: str, error: BadImage) -> None:
-        """Note an image that could not be read."""
-        self.rows.append({"path": name, "status": "failed", "reason": error.reason})
+    def failed(self, name: str, reason: str, label: str = "") -> None:
+        """Note and say why an image was not explained; by which model, where there are several."""
+        self.rows.append({"path": name, "status": "failed", **({"model": label} if label else {}), "reason": reason})
+        print(f"{name}: {f'{label}: ' if label else ''}{reason}", file=sys.stderr)
 
     def _write(self, picture: Any, name: str, ending: str) -> Path:
         from vitrail.explain.explanation import write_picture
@@ -112,7 +123,8 @@ class Files:
         artifact = explainer.predictor.artifact
         question = explainer.question
         if method not in explainer.methods:  # raw attention, which shows the same for every class
-            question = replace(question, target=None, against=None)
+            of_region = question.target if isinstance(question.region, str) else None
+            question = replace(question, target=of_region, against=None)
         layers = explain_heads(artifact, first.image, method, question)
         words = f"{method.replace('_', ' ')}: a row a layer, a column a head"
         sheet = layer_grid(photo(artifact.preprocessor, first.image), layers, first.answer, (words, name))
@@ -121,7 +133,8 @@ class Files:
 
 def choose(model: Any, named: str | None, question: Question, layer: int | None, head: int | None) -> list[str]:
     """Names of the methods to explain a model by: the one that is named, of "all" those that fit the model and can be
-    asked so, else the model's default, or where that shows the same for every class and one is asked for, one that can.
+    asked so, else the model's default, or where that cannot be asked so (it shows the same for every class, say, and
+    one is asked for), one that can.
 
     Raises UsageError where of all none can be asked so.
     """
@@ -145,13 +158,11 @@ def choose(model: Any, named: str | None, question: Question, layer: int | None,
             raise UsageError("no method that fits this model can be asked all of this together: leave some of it out")
         return can
     usual = default_method(model)
-    if question.target is None and question.against is None:
-        return [usual]
-    return [next((name for name in (usual, *BY_CLASS, *can) if name in can), usual)]
+    return [next((name for name in (usual, *NEXT, *can) if name in can), usual)]
 
 
-BY_CLASS = ("relevance", "grad_cam")
-"""What is used first where a class is asked for and the default method shows the same for all."""
+NEXT = ("relevance", "grad_cam", "rollout", "raw_attention")
+"""What is used first where the default method cannot be asked so: for a class, and for a patch, a layer or a head."""
 
 
 def by_name(text: str | None, labels: Sequence[str]) -> str | int | None:

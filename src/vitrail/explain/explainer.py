@@ -17,7 +17,7 @@ from vitrail.explain.defaults import default_method, fitting
 from vitrail.explain.explainable import Explainable
 from vitrail.explain.explanation import Explanation
 from vitrail.explain.methods import Method, get_method
-from vitrail.explain.question import Answered, Mask, Question, answered, refuse
+from vitrail.explain.question import Answered, Mask, Question, answered, instead, refuse
 from vitrail.explain.question import output_names as output_names
 from vitrail.runtime.torch_engine import make_engine
 
@@ -59,16 +59,19 @@ def explain(
     windows, the one at its centre is explained; the answer is of the whole image.
 
     Raises UsageError for an unknown method or class, for a layer or head out of range (with the range), and for what
-    the method or the model does not have.
+    the method or the model does not have; `question.NotHere`, a UsageError, where it is this image that has no such
+    answer.
     """
     model = _explainable(artifact)
     chosen = get_method(method or default_method(model))
     question = Question(target, against, region, reader, cell)
     _refuse(chosen, model, question, artifact.task)
     if layer is not None and not chosen.by_layer:
-        raise UsageError(f"{chosen.name} does not look at single layers: leave the layer out")
+        use = instead(model, lambda other: other.by_layer)
+        raise UsageError(f"{chosen.name} does not look at single layers: leave the layer out{use}")
     if head is not None and not chosen.by_head:
-        raise UsageError(f"{chosen.name} does not look at single heads: leave the head out, or use raw_attention")
+        use = instead(model, lambda other: other.by_head)
+        raise UsageError(f"{chosen.name} does not look at single heads: leave the head out{use}")
     posed = _pose(artifact, pixels, source, chosen, question)
     raw = np.full(posed.size, np.nan, np.float32)
     computed = chosen.compute(model, posed.images, posed.asked.target, layer=layer, head=head)
@@ -95,7 +98,8 @@ def explain_heads(
     model, chosen, question = _explainable(artifact), get_method(method), question or Question()
     _refuse(chosen, model, question, artifact.task)
     if chosen.per_head is None:
-        raise UsageError(f"{chosen.name} does not look at single heads: use raw_attention")
+        use = instead(model, lambda other: other.per_head is not None)
+        raise UsageError(f"{chosen.name} does not look at single heads: leave it out{use}")
     posed = _pose(artifact, pixels, "", chosen, question)
     layers = chosen.per_head(model, posed.images, posed.asked.target)
     return [layer[0].detach().float().cpu().numpy() for layer in layers]

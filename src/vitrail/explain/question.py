@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -12,19 +12,25 @@ import torch
 from vitrail.contracts import Backbone, Task
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import UsageError, unknown
+from vitrail.explain.defaults import fitting
 from vitrail.explain.explainable import Explainable, readers
-from vitrail.explain.methods import Method
+from vitrail.explain.methods import Method, get_method
 from vitrail.explain.target import Target
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
+class NotHere(UsageError):
+    """The model has such answers, and this image has none: what cannot be asked of one image may be of others."""
+
+
 @dataclass(frozen=True)
 class Question:
-    """target: an output (class, label, number, map) by name or place; None is the largest.  against: another, whose
-    value is taken off: why this and not that.  region: of a model that answers for every pixel, where: (height, width)
-    bool over the image, or "answer" for where the output explained is the largest; None is everywhere.  reader: the
-    prefix token to read from, "cls" or "dist".  cell: (row, column) of the last grid, whose gaze is shown instead.
+    """target: an output (class, label, number, map) by name or place; None is the largest, with the region "answer" the
+    one that most pixels are given to.  against: another, whose value is taken off: why this and not that.  region: of
+    a model that answers for every pixel, where: (height, width) bool over the image, or "answer" for where the output
+    explained is the largest; None is everywhere.  reader: the prefix token to read from, "cls" or "dist".  cell: (row,
+    column) of the last grid, whose gaze is shown instead.
     """
 
     target: str | int | None = None
@@ -50,10 +56,11 @@ def refuse(question: Question, method: Method, model: Explainable, labels: Seque
     where_said = isinstance(question.region, str)
     matters = method.by_class or (where_said and question.against is None)
     if (question.target, question.against) != (None, None) and not matters:
-        raise UsageError(f"{method.name} shows the same for every class: leave the target class out")
-    for name in (question.target, question.against):
-        if name is not None:
-            _place(name, labels)
+        use = instead(model, lambda other: other.by_class)
+        raise UsageError(f"{method.name} shows the same for every class: leave the target class out{use}")
+    named = [_place(name, labels) for name in (question.target, question.against) if name is not None]
+    if len(named) == 2 and named[0] == named[1]:
+        raise UsageError(f"'{labels[named[0]]}' cannot be set against itself: name another class, or leave it out")
     if question.region is not None and not model.task.dense:
         raise UsageError("this model answers once for the whole image: a region can be asked of a value per pixel only")
     if where_said and len(labels) < 2:
@@ -62,11 +69,19 @@ def refuse(question: Question, method: Method, model: Explainable, labels: Seque
         readers(model, question.reader)
     if question.cell is not None:
         if not method.by_cell:
-            raise UsageError(f"{method.name} does not follow the gaze of a single patch: use rollout or raw_attention")
+            use = instead(model, lambda other: other.by_cell)
+            raise UsageError(f"{method.name} does not follow the gaze of a single patch: leave the cell out{use}")
         height, width = cast(Backbone, model.backbone).stages()[-1].grid
         if not (0 <= question.cell[0] < height and 0 <= question.cell[1] < width):
             where = f"{question.cell[0]},{question.cell[1]}"
             raise UsageError(f"no patch {where}: this model's last grid has {height} rows of {width}, counted from 0")
+
+
+def instead(model: Explainable, able: Callable[[Method], bool]) -> str:
+    """ ", or use a, b or c": the methods that fit a model and can be asked so; "" where there are none."""
+    names = [name for name in fitting(model) if able(get_method(name))]
+    listed = names[-1:] if len(names) < 2 else [", ".join(names[:-1]), names[-1]]
+    return f", or use {' or '.join(listed)}" if names else ""
 
 
 def answered(
@@ -80,22 +95,26 @@ def answered(
 ) -> Answered:
     """The target of one image, whose outputs are (Y,), or (Y, H, W) over the model's pixels; `window` is what is shown.
 
-    Raises UsageError for outputs that the task does not have, and for a region that the window does not touch.
+    Raises UsageError for outputs that the task does not have, and NotHere for a region that the window does not touch,
+    or where the answer is what it should be set against.
     """
     labels = output_names(task)
     named = outputs[: len(labels)]  # a number may have its variance beside it, which is no output to explain
-    largest = int(np.argmax(named.reshape(len(named), -1).mean(axis=1)))
+    if isinstance(question.region, str):
+        largest = int(np.bincount(named.argmax(axis=0).ravel()).argmax())
+    else:
+        largest = int(np.argmax(named.reshape(len(named), -1).mean(axis=1)))
     wanted = largest if question.target is None else _place(question.target, labels)
     other = None if question.against is None else _place(question.against, labels)
     if other == wanted:
-        raise UsageError(f"'{labels[wanted]}' cannot be set against itself: name another class, or leave it out")
+        raise NotHere(f"the answer is '{labels[wanted]}' itself, and cannot be set against it: name a target class")
     words = labels[wanted] if other is None else f"{labels[wanted]} and not {labels[other]}"
     region = None
     if question.region is not None:
         seen = _seen(question.region, outputs, wanted, preprocessor, labels[wanted])[window]
         region = torch.from_numpy(seen.copy())[None].to(device)  # (1, H, W)
         if not region.any():
-            raise UsageError("nothing of the region is in the part of the image that is explained: choose another")
+            raise NotHere("nothing of the region is in the part of the image that is explained: choose another")
         words += " where the answer is that" if isinstance(question.region, str) else " in a region"
     target = Target(
         torch.tensor([wanted], device=device),
@@ -122,7 +141,7 @@ def _seen(
     if isinstance(region, str):
         said: Mask = outputs.argmax(axis=0) == wanted
         if not said.any():
-            raise UsageError(f"the answer is '{name}' nowhere on this image: name another class, or no region")
+            raise NotHere(f"the answer is '{name}' nowhere on this image: name another class, or no region")
         return said
     canvas = preprocessor.canvas(*region.shape)
     fitted: Mask = preprocessor.fit_values(np.asarray(region, np.uint8), np.zeros(canvas, np.uint8)) > 0
