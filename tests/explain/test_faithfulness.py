@@ -22,7 +22,7 @@ from vitrail.explain.methods import Method
 from vitrail.explain.target import Target
 from vitrail.explain.trust.answers import ask, words
 from vitrail.explain.trust.samples import Sample, nowhere, samples
-from vitrail.explain.trust.sanity import LEVELS, randomised
+from vitrail.explain.trust.sanity import ALONE, LEVELS, randomised
 from vitrail.explain.trust.table import CENTRE, RANDOM
 from vitrail.explain.trust.words import believed, verdict
 from vitrail.settings import ShapesConfig
@@ -209,7 +209,7 @@ def test_a_real_model_is_scored_by_every_cheap_method_and_left_as_it_was(small: 
         assert (row.deletion <= 1).all()
         assert np.isfinite(row.pointing).all()  # shapes know where the object stands
     for name in cheap:
-        assert list(trust.of(name).sanity) == list(LEVELS)
+        assert list(trust.of(name).sanity) == [*LEVELS, *ALONE]
         assert (np.abs(trust.of(name).sanity["all"]) <= 1).all()
     alone = chosen.passes(model)
     assert alone > 200
@@ -232,6 +232,34 @@ def test_weights_are_shuffled_from_the_head_down_and_keep_their_values(model: An
     assert not any("encoder.0" in name or "encoder_layer_0" in name for name in changed["half"])
     pairs = zip(randomised(model, "all").parameters(), randomised(model, "all").parameters(), strict=True)
     assert all(torch.equal(first, second) for first, second in pairs)
+
+
+def test_one_part_alone_is_shuffled_and_the_rest_stays_as_trained(model: Any) -> None:
+    changed = {}
+    for level in ALONE:
+        pairs = zip(model.named_parameters(), randomised(model, level).named_parameters(), strict=True)
+        changed[level] = {name for (name, old), (_, new) in pairs if not torch.equal(old, new)}
+    parts = {"stem alone": model.backbone.stem()} | dict(zip(ALONE[1:], model.backbone.blocks(), strict=True))
+    for level, part in parts.items():  # three blocks: the first, the one in the middle, the last
+        own = {id(parameter) for parameter in part.parameters()}
+        assert changed[level]
+        assert changed[level] <= {name for name, parameter in model.named_parameters() if id(parameter) in own}
+    assert sum(map(len, changed.values())) == len(set().union(*changed.values()))
+
+
+def test_on_what_part_of_the_model_maps_depend_is_said(made_up: None) -> None:
+    trust = score(OnePatch(), Classify(("dark", "lit")), lit(24), Plan(("right",), levels=()))
+    figures = {"stem alone": 0.2, "first block alone": 0.4, "last block alone": 0.9, "head": 1.0, "all": 0.1}
+    measured = replace(trust.of("right"), sanity={level: np.full(16, rho) for level, rho in figures.items()})
+    told = verdict(replace(trust, rows=[measured, *trust.rows[1:]]))
+    assert (
+        "With one part of the model shuffled at a time and the rest as trained, the maps of right change most with the "
+        "weights of the stem (rank correlation 0.20) and least with those of the head (1.00, that is, not at all)."
+    ) in told
+    rows = [measured, *trust.rows[1:]]
+    (summary,) = (each for each in replace(trust, rows=rows).summaries if each.name == "right")
+    assert summary.alone == {"stem": 0.2, "first block": 0.4, "last block": 0.9, "head": 1.0}
+    assert not any("one part" in sentence for sentence in verdict(trust))
 
 
 def test_the_answer_of_each_task_is_whole_at_first_and_less_later() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vitrail.cli import layout
 from vitrail.cli.console import Counter, table
 from vitrail.cli.verb import Outcome, command
 from vitrail.errors import UsageError
@@ -49,7 +51,7 @@ def score(
     print(f"\n{shown(trust)}\n")
     told = verdict(trust)
     for sentence in told:
-        print(sentence)
+        print(_wrapped(sentence))
     record = {
         "images": trust.images, **({"split": trust.split} if trust.split else {}), "answer": trust.left,
         "baselines": list(trust.baselines), "verdict": told,
@@ -67,22 +69,35 @@ def shown(trust: Trust) -> str:
     """The table for a terminal: means, and intervals where two things are compared."""
     pointing = any(summary.pointing.images for summary in trust.summaries)
     sanity = any("all" in summary.sanity for summary in trust.summaries)
+    alone = any(summary.alone for summary in trust.summaries)
     headers = ["method", "deletion", "insertion", "gain", "over centre", "over random"]
     headers += (["pointing", "energy"] if pointing else []) + (["shuffled"] if sanity else [])
-    rows = [_row(summary, pointing, sanity) for summary in trust.summaries]
+    headers += ["one part"] if alone else []
+    rows = [_row(summary, pointing, sanity, alone) for summary in trust.summaries]
     notes = [
-        f"Of {trust.left}: deletion, the lower the better, and insertion, the higher, are areas under its curve as",
-        f"cells are hidden ({', '.join(trust.baselines)}) or shown in the order of the map; gain is insertion less",
-        "deletion, and 'over' is gain less that of a map that knows nothing, with 95% intervals over images.",
+        f"Of {trust.left}: deletion, the lower the better, and insertion, the higher, are areas under its curve as "
+        f"cells are hidden ({', '.join(trust.baselines)}) or shown in the order of the map; gain is insertion less "
+        "deletion, and 'over' is gain less that of a map that knows nothing, with 95% intervals over images."
     ]
     if pointing:
         notes.append("Pointing: the highest point lies on the object; energy: the share of the map that does.")
     if sanity:
         notes.append("Shuffled: rank correlation with the map when all weights are shuffled; it should be near 0.")
-    return "\n".join([table(headers, rows, numbers=headers[1:]), "", *notes])
+    if alone:
+        parts = next(summary.alone for summary in trust.summaries if summary.alone)
+        notes.append(
+            f"One part: the same with the weights of one part alone shuffled ({', '.join(parts)}), from the part that "
+            "changes the map most to the one that changes it least."
+        )
+    return "\n".join([table(headers, rows, numbers=headers[1:]), "", *map(_wrapped, notes)])
 
 
-def _row(summary: Summary, pointing: bool, sanity: bool) -> list[str]:
+def _wrapped(text: str) -> str:
+    """As wide as the terminal; a whole line where there is none, as in a file."""
+    return layout.paragraph(text, layout.terminal_width()) if sys.stdout.isatty() else text
+
+
+def _row(summary: Summary, pointing: bool, sanity: bool, alone: bool) -> list[str]:
     from vitrail.explain.trust.words import plain, ranged, share
 
     over = [
@@ -100,4 +115,6 @@ def _row(summary: Summary, pointing: bool, sanity: bool) -> list[str]:
         row += [share(summary.pointing.value), share(summary.energy.value)] if summary.pointing.images else ["", ""]
     if sanity:
         row.append(plain(summary.sanity["all"].value) if "all" in summary.sanity else "")
+    if alone:
+        row.append(" to ".join(plain(end(summary.alone.values())) for end in (min, max)) if summary.alone else "")
     return row

@@ -23,7 +23,7 @@ from vitrail.explain.trust.controls import centre_prior, random_map
 from vitrail.explain.trust.curves import CHUNK, area, at_once, curves, passes, steps
 from vitrail.explain.trust.pointing import energy, hit
 from vitrail.explain.trust.samples import Sample
-from vitrail.explain.trust.sanity import LEVELS, correlations, randomised
+from vitrail.explain.trust.sanity import ALONE, LEVELS, correlations, randomised
 from vitrail.explain.trust.table import CENTRE, RANDOM, Measured, Trust
 
 BATCH = 8
@@ -34,14 +34,15 @@ COST: Mapping[str, int] = {"attention": 2, "gradient": 5, "passes": 260}
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured. methods: names.  baselines: of BASELINES.  levels: of randomised weights, () for none.
+    """What is measured. methods: names.  baselines: of BASELINES.  levels: of randomised weights, from the answer down
+    and one part at a time, () for none.
 
     sanity: on how many of the images, the first ones.
     """
 
     methods: Sequence[str]
     baselines: Sequence[str] = tuple(BASELINES)
-    levels: Sequence[str] = LEVELS
+    levels: Sequence[str] = (*LEVELS, *ALONE)
     sanity: int = 16
 
     def passes(self, model: Explainable, images: int = 1) -> int:
@@ -79,16 +80,17 @@ def score(
         raise UsageError("; ".join(f"{name}: {why}" for name, why in refused.items()))
     methods = [get_method(name) for name in able]
     scorer = _Scorer(model, task, plan.baselines, methods)
-    shuffled = {level: randomised(model, level) for level in plan.levels}
     whole = cast(nn.Module, model)
     was_training = whole.training
     whole.eval()
     try:
         done = 0
         for batch in _batches(samples):
-            scorer.add(batch, shuffled if done < plan.sanity else {})
+            scorer.add(batch, bool(plan.levels) and done < plan.sanity)
             done += len(batch)
             progress(done)
+        for level in plan.levels:  # one copy of the model at a time
+            scorer.shuffle(level)
     finally:
         whole.train(was_training)
     if not done:
@@ -126,10 +128,11 @@ class _Scorer:
         self.grid = scoring_grid(first_grid(model))
         self.at = steps(_cells(self.grid))
         self.drops: list[float] = []
+        self.trained: list[tuple[Tensor, Target, dict[str, Tensor]]] = []
         self.kept = {name: _Row() for name in (*(method.name for method in methods), CENTRE, RANDOM)}
 
-    def add(self, batch: Sequence[Sample], shuffled: Mapping[str, Explainable]) -> None:
-        """Measure all that is to be known of a few images."""
+    def add(self, batch: Sequence[Sample], again: bool) -> None:
+        """Measure all that is to be known of a few images; `again`: they will be explained with shuffled weights."""
         images = torch.from_numpy(np.stack([sample.image for sample in batch])).to(self.device)
         size = (images.shape[2], images.shape[3])
         keys = [sample.key for sample in batch]
@@ -143,8 +146,9 @@ class _Scorer:
         }
         self.drops += torch.stack([end[0] - end[1] for end in ends.values()]).mean(dim=0).tolist()
         regions = [sample.where(int(output)) for sample, output in zip(batch, asked.target.output, strict=True)]
+        trained: dict[str, Tensor] = {}
         for name, maps in self._maps(images, asked, keys, size):
-            cells = pooled(maps, self.grid)  # (B, N)
+            cells = trained[name] = pooled(maps, self.grid)  # (B, N)
             order = ranks(cells, keys)
             row, areas = self.kept[name], []
             for baseline, blank in hidden.items():
@@ -157,11 +161,17 @@ class _Scorer:
                 inside = np.nan if region is None else energy(maps[place].double().cpu().numpy(), region)
                 row.energy.append(inside)
                 row.pointing.append(np.nan if region is None else float(hit(sample_cells, region)))
-            for level, other in shuffled.items():
-                method = next((method for method in self.methods if method.name == name), None)
-                if method is not None:
-                    changed = pooled(self._explain(method, other, images, asked.target), self.grid)
-                    row.sanity.setdefault(level, []).extend(correlations(cells, changed))
+        if again:
+            self.trained.append((images, asked.target, trained))
+
+    def shuffle(self, level: str) -> None:
+        """Compare the maps of the images that were put aside with those of a model with shuffled weights."""
+        other = randomised(self.model, level)
+        for images, target, trained in self.trained:
+            for method in self.methods:
+                changed = pooled(self._explain(method, other, images, target), self.grid)
+                found = correlations(trained[method.name], changed)
+                self.kept[method.name].sanity.setdefault(level, []).extend(found)
 
     def rows(self) -> list[Measured]:
         """What was measured, as arrays."""

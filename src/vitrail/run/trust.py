@@ -16,7 +16,7 @@ from vitrail.explain.defaults import default_method
 from vitrail.explain.faithfulness import Plan, fitting, score
 from vitrail.explain.methods import get_method
 from vitrail.explain.trust.samples import samples
-from vitrail.explain.trust.table import Trust
+from vitrail.explain.trust.table import ALONE, CASCADE, Trust
 from vitrail.run.loose import LooseFiles
 from vitrail.run.prepare import Data, divide, leave_out_strangers, read_audit
 from vitrail.seeding import generator
@@ -53,10 +53,11 @@ def of_run(
     if there < LEAST:
         return None, f"{there} {split} images are too few to score explanations on"
     needed = 0
-    for plan in _plans(cheap, default_method(artifact.model)):
+    full, *rest = _plans(cheap, default_method(artifact.model))
+    for plan in (full, *rest):
         needed = LEAST * plan.passes(artifact.model)
         count = min(MOST, there, budget // plan.passes(artifact.model))
-        if count >= LEAST:
+        if count >= (min(MOST, there) if plan is full else LEAST):  # part by part where that takes no image away
             break
     else:
         return None, (
@@ -74,7 +75,8 @@ def of_run(
 
 def _plans(cheap: Sequence[str], default: str) -> Sequence[Plan]:
     """What to measure, the most telling first, each cheaper than the one before; in the end the default alone."""
-    plans = [Plan(cheap, levels=("all",)), Plan(cheap, ("blur",), ("all",))]
+    part_by_part = Plan(cheap, levels=(CASCADE[0], *ALONE, "all"))
+    plans = [part_by_part, Plan(cheap, levels=("all",)), Plan(cheap, ("blur",), ("all",))]
     return plans + ([Plan([default], ("blur",), ("all",))] if default in cheap else [])
 
 

@@ -1,8 +1,9 @@
 """Whether a map has anything to do with what the model learned: it should change when that is taken away.
 
-Adebayo et al. 2018 (arXiv 1810.03292): weights are randomised from the answer down, and the map of the same image and
-class is compared by the correlation of ranks. Here each tensor keeps its own values in a random order: the scale of
-everything stays, attention does not become flat as with fresh weights, and nothing that was learned is left.
+Adebayo et al. 2018 (arXiv 1810.03292), section 3: weights are randomised from the answer down, or one layer at a time
+with the rest as trained, and the map of the same image and class is compared by the correlation of ranks. Here each
+tensor keeps its own values in a random order: the scale of everything stays, attention does not become flat as with
+fresh weights, and nothing that was learned is left.
 """
 
 from __future__ import annotations
@@ -17,39 +18,51 @@ from torch import Tensor, nn
 
 from vitrail.contracts import Backbone
 from vitrail.explain.explainable import Explainable
+from vitrail.explain.trust.table import ALONE as ALONE
+from vitrail.explain.trust.table import CASCADE
 from vitrail.seeding import generator
 
-LEVELS = ("head", "last block", "half", "all")
-"""What is randomised, each with all that stands before it here: the head, the last block, the upper half of the blocks,
-every weight."""
+LEVELS = CASCADE
+"""What is randomised from the answer down, each with all that stands before it here: the head, the last block, the
+upper half of the blocks, every weight. ALONE are parts that are randomised one at a time: the stem and single blocks;
+the head is the first of LEVELS anyway."""
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def randomised(model: Explainable, level: str) -> Explainable:
-    """A copy of a model, in evaluation mode, whose weights are shuffled down to a level of LEVELS.
+    """A copy of a model, in evaluation mode, of whose weights those of a level of LEVELS or ALONE are shuffled.
 
     Every tensor is shuffled by a key of its own, the same on every device: levels differ in what is shuffled only.
     """
     changed = cast(nn.Module, copy.deepcopy(model)).eval()
     explainable = cast(Explainable, changed)
-    wanted = _down_to(explainable, level)
+    wanted = {id(parameter) for part in _parts(explainable, level) for parameter in part.parameters()}
     with torch.no_grad():
         for name, parameter in changed.named_parameters():
-            if wanted is None or id(parameter) in wanted:
+            if id(parameter) in wanted:
                 order = generator("randomised weights", name).permutation(parameter.numel())
                 parameter.copy_(parameter.flatten()[torch.from_numpy(order).to(parameter.device)].view_as(parameter))
     return explainable
 
 
-def _down_to(model: Explainable, level: str) -> set[int] | None:
-    """Identities of the parameters to shuffle, None for all."""
+def _parts(model: Explainable, level: str) -> Sequence[nn.Module]:
+    """What is shuffled. Of a model with fewer than three blocks, several levels are the same."""
     if level == "all":
-        return None
-    blocks = list(cast(Backbone, model.backbone).blocks())
+        return [cast(nn.Module, model)]
+    backbone = cast(Backbone, model.backbone)
+    if level == "stem alone":
+        return [backbone.stem()]
+    blocks = list(backbone.blocks())
+    if level in ALONE:
+        middle = len(blocks) // 2
+        return {
+            "first block alone": blocks[:1],
+            "middle block alone": blocks[middle : middle + 1],
+            "last block alone": blocks[-1:],
+        }[level]
     count = {"head": 0, "last block": 1, "half": -(-len(blocks) // 2)}[level]
-    parts: Sequence[nn.Module] = (model.head, *blocks[len(blocks) - count :])
-    return {id(parameter) for part in parts for parameter in part.parameters()}
+    return [model.head, *blocks[len(blocks) - count :]]
 
 
 def rank_correlation(first: Values, second: Values) -> float:

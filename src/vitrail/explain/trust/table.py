@@ -14,6 +14,10 @@ CENTRE, RANDOM = "centre prior", "random map"
 CONTROLS = (CENTRE, RANDOM)
 """Maps that know nothing of the image, by name; `controls` makes them. A report reads results without torch."""
 
+CASCADE = ("head", "last block", "half", "all")
+ALONE = ("stem alone", "first block alone", "middle block alone", "last block alone")
+"""Which weights are shuffled, down from the answer and one part at a time; `sanity` does it."""
+
 COLUMNS = ("deletion", "insertion", "gain", "over_centre", "over_random", "pointing", "energy")
 
 
@@ -53,6 +57,17 @@ class Summary:
     pointing: Estimate
     energy: Estimate
     sanity: Mapping[str, Estimate]
+
+    @property
+    def alone(self) -> Mapping[str, float]:
+        """Rank correlation with one part shuffled and the rest as trained, of each part; empty where not computed.
+
+        The head is one such part: it is what is shuffled first from the answer down.
+        """
+        if not any(level in self.sanity for level in ALONE):
+            return {}
+        parts = [level for level in (*ALONE, CASCADE[0]) if level in self.sanity]
+        return {level.removesuffix(" alone"): self.sanity[level].value for level in parts}
 
     @property
     def control(self) -> bool:

@@ -10,6 +10,9 @@ from vitrail.explain.trust.table import CENTRE, RANDOM, Measured, Summary, Trust
 ALIKE = 0.5
 """Maps whose ranks correlate as much with those of a model that knows nothing are not about what was learned."""
 
+UNCHANGED = 0.995
+"""A rank correlation of this or more is written as 1.00."""
+
 LEAST_DROP = 0.05
 """Of an answer: what is lost of it with the whole image hidden. Where it is less, there is nothing to explain."""
 
@@ -40,7 +43,8 @@ def verdict(trust: Trust) -> list[str]:
         ]
     name, doubted = believed(trust), [row for row in trust.methods if _beats(trust, row)]
     if name is None and not doubted:
-        return [_none(trust, own), *_doubts(trust)]
+        best = next(summary for summary in trust.summaries if not summary.control)
+        return [_none(trust, own), *_depends(best), *_doubts(trust)]
     row = trust.of(name) if name else max(doubted, key=lambda row: float(row.gain.mean()))
     summary = _summary(trust, row.name)
     opening = (
@@ -68,7 +72,7 @@ def verdict(trust: Trust) -> list[str]:
             f"{_in_brackets(summary.pointing)}; the image's centre does in {share(centre.value)}, a random point in "
             f"{share(random.value)}."
         )
-    return said + _doubts(trust)
+    return said + _depends(summary) + _doubts(trust)
 
 
 def called(name: str) -> str:
@@ -106,6 +110,22 @@ def _none(trust: Trust, own: str) -> str:
         f"{plain(best.over_centre.value)} (95% interval {ranged(best.over_centre)}) and from a random map's by "
         f"{plain(best.over_random.value)} ({ranged(best.over_random)})."
     )
+
+
+def _depends(summary: Summary) -> list[str]:
+    """What becomes of its maps with one part of the model shuffled at a time, the rest as trained."""
+    if not summary.alone:
+        return []
+    most, least = min(summary.alone, key=summary.alone.__getitem__), max(summary.alone, key=summary.alone.__getitem__)
+    name = called(summary.name)
+    if plain(summary.alone[most]) == plain(summary.alone[least]):
+        return [f"Shuffled one part at a time, each changes the maps of {name} alike ({plain(summary.alone[most])})."]
+    unused = " that is, not at all" if summary.alone[least] > UNCHANGED else ""
+    return [
+        f"With one part of the model shuffled at a time and the rest as trained, the maps of {name} change most with "
+        f"the weights of the {most} (rank correlation {plain(summary.alone[most])}) and least with those of the "
+        f"{least} ({plain(summary.alone[least])}{',' if unused else ''}{unused})."
+    ]
 
 
 def _doubts(trust: Trust) -> list[str]:
