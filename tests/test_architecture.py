@@ -34,7 +34,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "artifact": {"base", "data", "tasks", "assemble"},  # tasks: a model folder brings its task back
     # layers: resizing; data, tasks, artifact: what is converted becomes a model folder with preprocessing and classes
     "checkpoints": {"base", "layers", "data", "models", "tasks", "assemble", "artifact"},
-    "cost": {"base", "models", "assemble", "distributed"},
+    "cost": {"base", "layers", "models", "assemble", "distributed"},  # layers: a step is traced as training computes it
     "evaluate": {"base", "data", "tasks", "distributed", "runtime"},
     "training": {"base", "data", "tasks", "distributed", "evaluate", "artifact", "cost"},
     "distill": {"base", "layers", "heads", "data", "tasks", "assemble", "artifact", "training"},
