@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vitrail.checkpoints.door import load_weights as load_weights
     from vitrail.checkpoints.door import save_weights as save_weights
     from vitrail.contracts import Prediction as Prediction
+    from vitrail.cost.plan import plan as plan
     from vitrail.models import list_models as list_models
     from vitrail.predict.predictor import Predictor as Predictor
     from vitrail.predict.predictor import load as load
@@ -30,6 +31,7 @@ _WHERE = {
     "list_models": "vitrail.models",
     "load": "vitrail.predict.predictor",
     "load_weights": "vitrail.checkpoints.door",
+    "plan": "vitrail.cost.plan",
     "pretrain": "vitrail.run",
     "save_weights": "vitrail.checkpoints.door",
     "train": "vitrail.run",
@@ -44,6 +46,7 @@ __all__ = [
     "list_models",
     "load",
     "load_weights",
+    "plan",
     "pretrain",
     "save_weights",
     "train",

@@ -22,6 +22,7 @@ VERBS = {
     "check": "vitrail.cli.check:CHECK",
     "convert": "vitrail.cli.convert:CONVERT",
     "models": "vitrail.cli.models:MODELS",
+    "plan": "vitrail.cli.plan:PLAN",
     "doctor": "vitrail.cli.doctor:DOCTOR",
 }
 """Verb -> "module:function"; the function takes the words after the verb and returns the exit code."""
@@ -42,6 +43,7 @@ SUMMARIES = {
     },
     "Look around": {
         "models [PATTERN]": "the models there are: size, cost, published accuracy",
+        "plan MODEL": "memory, time and cost of training it, on devices not here",
         "doctor": "versions, devices, what will be used and why",
     },
 }

@@ -16,6 +16,7 @@ from vitrail.assemble import VisionModel, create_model
 from vitrail.contracts import Backbone
 from vitrail.cost.count import parameters
 from vitrail.cost.hardware import Expense, bytes_of, expense, peak_of, rate_of
+from vitrail.cost.measure import Measured, measure
 from vitrail.cost.memory import OUTSIDE, STATES, Setting, largest, memory
 from vitrail.cost.trace import Kernels, Precision, Step, trace
 from vitrail.errors import UsageError, unknown
@@ -27,6 +28,12 @@ weights when it needs them; fsdp-keep: gathered weights are kept from the forwar
 
 IMAGES_PER_DEVICE = 32
 """Where no batch is stated."""
+
+IMAGES = 1_000_000
+"""What time and money are for, where no number is stated."""
+
+MEASURED_IMAGES = 8
+"""Images a step at most, where utilisation is measured."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class Plan:
     outside: int
     rows: tuple[Row, ...]
     expense: Expense | None
+    measured: Measured | None = None
 
 
 def plan(
@@ -81,7 +89,7 @@ def plan(
     optimizer: str = "adamw", ema: bool = False, classes: int = 1000, device: str = "cuda",
     parallel: str | None = None, recompute: bool | None = None, images: int | None = None, epochs: float = 1.0,
     hardware: str | None = None, peak: str | float | None = None, utilisation: float | None = None,
-    price: float | None = None, progress: Callable[[int, int], None] | None = None,
+    price: float | None = None, measured: bool = False, progress: Callable[[int, int], None] | None = None,
 ) -> Plan:  # fmt: skip
     """What training `model` on so many devices takes.
 
@@ -90,17 +98,21 @@ def plan(
     device: whose kernels, cuda or cpu.  parallel: one or several of `Parallel` between commas; None is all that the
     number of devices allows.  recompute: None is both without and with.  images, epochs: what time and money are for.
     hardware: a known device, or peak: its FLOP/s ("989T"); utilisation: the share of them that is used, in (0, 1].
+    measured: train some seconds here and take this machine's utilisation, and its speed where no peak is stated.
     price: money per hour of one device.  progress: told how many steps have been traced, of how many.
 
     Raises UsageError for unknown names (the nearest is offered) and what does not fit together.
     """
     _check(devices, accumulate, classes, epochs, images, utilisation, price, optimizer, device)
+    if measured and utilisation is not None:
+        raise UsageError("mfu: the utilisation is either stated or measured")
     kinds = _kinds(parallel, devices)
     precisions = _chosen("precision", precision, get_args(Precision))
     limit = None if device_memory is None else bytes_of(device_memory)
     batch = batch or devices * accumulate * IMAGES_PER_DEVICE
     share = _share(batch, devices, accumulate)
     row = variant(model)
+    known = rate_of(peak) if peak is not None else None if hardware is None else peak_of(hardware, precisions[0])
 
     def make() -> VisionModel:
         with torch.device("meta"):
@@ -120,16 +132,20 @@ def plan(
         fits = None if most is None else share <= most
         rows.append(Row(kind, number, again, share, parts, most, fits))
     again_flops = max(step.recomputed_flops for step in traces.steps.values())
+    found = None
+    if measured:
+        fewer = min(share, MEASURED_IMAGES)
+        whole = trace(make(), precision=precisions[0], kernels="cpu")
+        needs = sum(memory(whole, fewer, Setting("cpu")).values())
+        found = measure(model, image_size, patch_size, classes, precisions[0], fewer, step.step_flops, needs)
+        utilisation, known = found.utilisation, known or found.peak
     spent = None
-    if utilisation is not None and (hardware is not None or peak is not None):
-        rate = rate_of(peak) if peak is not None else peak_of(hardware or "", precisions[0])
-        shown = round((images or 1_000_000) * epochs)
-        spent = expense(shown, step.step_flops, again_flops, devices, rate, utilisation, price)
-    elif hardware is not None:
-        peak_of(hardware, precisions[0])
+    if utilisation is not None and known is not None:
+        shown = round((images or IMAGES) * epochs)
+        spent = expense(shown, step.step_flops, again_flops, devices, known, utilisation, price)
     return Plan(
         row.name, size, classes, counted, step.forward_flops, step.step_flops, again_flops, kernels, devices, batch,
-        accumulate, optimizer, ema, limit, OUTSIDE[kernels], tuple(rows), spent,
+        accumulate, optimizer, ema, limit, OUTSIDE[kernels], tuple(rows), spent, found,
     )  # fmt: skip
 
 
