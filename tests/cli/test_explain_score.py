@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vitrail.cli.layout import wrapped
 from vitrail.cli.main import main
 
 Output = pytest.CaptureFixture[str]
@@ -34,6 +35,8 @@ def test_the_runs_own_data_are_scored_on_what_was_held_out(
     assert float(rows[0]["deletion"]) == pytest.approx(raw["deletion"]["value"], abs=1e-5)
     assert "low" not in raw["deletion"]  # of four images there is no interval
     assert rows[0]["sanity/all"]
+    assert rows[0]["sanity/stem alone"]
+    assert raw["sanity/head"]["value"] == pytest.approx(1)  # attention does not depend on the head
     assert "scoring raw_attention on 4 test images: up to" in said.err
 
 
@@ -46,6 +49,8 @@ def test_other_data_are_scored_whole_on_as_many_as_asked_for(
     assert "rollout" in out
     assert "centre prior" in out
     assert "On 9 images," in out
+    assert "one part" in out
+    assert "One part: the same with the weights of one part alone shuffled (stem, first block," in out
     assert "Pointing: the highest point lies on the object" in out  # shapes know where theirs stands
     assert out.splitlines()[-2] == f"Output  {tmp_path / 'e' / 'faithfulness.csv'}"
     again = (tmp_path / "e" / "faithfulness.csv").read_bytes()
@@ -61,6 +66,18 @@ def test_a_folder_that_is_no_data_of_the_task_is_taken_as_its_images(
     out = capsys.readouterr().out
     assert "On 14 images," in out
     assert "Pointing" not in out
+
+
+def test_the_verdict_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "On 20 test images, " + "a word and another, " * 10
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
+    assert wrapped(text) == text
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = wrapped(text).splitlines()
+    assert len(lines) > 3
+    assert max(map(len, lines)) <= 60
+    assert " ".join(lines) == text.strip()
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from vitrail.cli.main import main
+from vitrail.explain import explainer
+from vitrail.explain.question import NotHere
 
 Output = pytest.CaptureFixture[str]
 
@@ -126,6 +129,76 @@ def test_the_page_stays_below_what_it_may_weigh_and_says_what_it_leaves_out(
     assert "--viewer-mb takes a number of megabytes above 0, not 0" in capsys.readouterr().err
 
 
+def test_what_the_model_is_like_on_the_whole_is_drawn_and_said(
+    finished_run: Path, photos: Path, tmp_path: Path, capsys: Output
+) -> None:
+    words = ["explain", str(finished_run), str(photos / "red"), "--statistics", "--out", str(tmp_path / "e")]
+    assert main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (found,) = told["explain"]["statistics"]
+    assert found["images"] == 14
+    assert np.shape([layer["distance"] for layer in found["layers"]]) == (1, 2)
+    for name, text in found["words"].items():
+        path = tmp_path / "e" / f"{name}.png"
+        assert str(path) in told["outputs"]
+        with Image.open(path) as picture:
+            assert np.asarray(picture.convert("L")).std() > 1
+        assert text
+    assert set(found["words"]) == {
+        "attention_distance", "attention_entropy", "position_similarity", "patch_filters",
+    }  # fmt: skip
+    assert main(words) == 0
+    assert "attention_distance.png: How far each head looks on the mean over 14 images" in capsys.readouterr().out
+
+
+def test_an_image_without_such_an_answer_fails_alone(
+    finished_run: Path, photos: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, lacking = explainer.explain, str(photos / "green" / "1.png")
+
+    def explain(artifact: Any, pixels: Any, source: str, **asked: Any) -> Any:
+        if source == lacking:
+            raise NotHere("the answer is 'cat' nowhere on this image")
+        return real(artifact, pixels, source, **asked)
+
+    monkeypatch.setattr(explainer, "explain", explain)
+    inputs = [str(photos / "red" / "1.png"), lacking, str(photos / "red" / "2.png")]
+    words = ["explain", str(finished_run), *inputs, "--out", str(tmp_path / "e")]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert f"{lacking}: the answer is 'cat' nowhere on this image" in said.err
+    assert "2 pictures in " in said.out
+    assert "; 1 of 3 images failed, for the reasons above" in said.out
+    assert main([*words, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["explain"]["rows"]
+    assert [(row["path"], row["status"]) for row in rows] == list(zip(inputs, ["ok", "failed", "ok"], strict=True))
+    assert rows[1]["reason"] == "the answer is 'cat' nowhere on this image"
+    assert main(["explain", str(finished_run), lacking, "--out", str(tmp_path / "f")]) == 3
+    assert "nothing could be explained: the reasons stand above" in capsys.readouterr().err
+
+
+def test_an_answer_cannot_be_set_against_itself_whatever_the_image(
+    finished_run: Path, picture: str, tmp_path: Path, capsys: Output
+) -> None:
+    assert main(["predict", str(finished_run), picture, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)["predict"]["predictions"][0]["label"]
+    words = ["explain", str(finished_run), picture, "--out", str(tmp_path / "e")]
+    assert main([*words, "--against", answer]) == 3
+    assert f"{picture}: the answer is '{answer}' itself" in capsys.readouterr().err
+    other = {"red": "green", "green": "red"}[answer]
+    assert main([*words, "--against", other]) == 0
+
+
+def test_what_the_default_method_cannot_be_asked_is_asked_of_one_that_can(
+    finished_run: Path, picture: str, tmp_path: Path, capsys: Output
+) -> None:
+    words = ["explain", str(finished_run), picture, "--out", str(tmp_path / "e"), "--json"]
+    assert main([*words, "--head", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["explain"]["rows"][0]["method"] == "raw_attention"
+    assert main([*words, "--head", "1", "--method", "rollout"]) == 2
+    assert "leave the head out, or use attention_gradient or raw_attention" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -148,7 +221,9 @@ def test_what_cannot_be_asked_is_said(
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("words", [["--grid"], ["--cell", "0,0"], ["--beside", "x"], ["--viewer-mb", "3"]])
+@pytest.mark.parametrize(
+    "words", [["--grid"], ["--cell", "0,0"], ["--beside", "x"], ["--viewer-mb", "3"], ["--statistics"]]
+)
 def test_what_goes_with_pictures_does_not_go_with_a_score(
     words: list[str], finished_run: Path, photos: Path, capsys: Output
 ) -> None:

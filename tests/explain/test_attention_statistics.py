@@ -152,30 +152,36 @@ def drawn(figure: Figure) -> Any:
 def test_figures_show_every_head_every_place_and_every_filter() -> None:
     model, images = family("swin"), pictures()
     layers_ = reach(model, images)
-    for figure in (figures.attention_distance(layers_, (32, 48)), figures.attention_entropy(layers_)):
+    heads = sum(len(each.distance) for each in layers_)
+    plain, marked = (figures.attention_distance(layers_, (32, 48), even) for even in (0.0, 17.5))
+    for figure, more in ((plain, 0), (marked, 2), (figures.attention_entropy(layers_), 0)):
         lines = figure.axes[0].get_lines()
-        assert sum(len(line.get_xdata()) for line in lines) == sum(len(each.distance) for each in layers_) + len(
-            layers_
-        )
+        assert sum(len(line.get_xdata()) for line in lines) == heads + len(layers_) + more
         assert drawn(figure).std() > 0
-    similarity = position_similarity(family("vit"))
-    figure = figures.position_similarity(similarity)
-    maps = [axes.get_images()[0].get_array() for axes in figure.axes if axes.get_images()]
-    assert len(maps) == 4 * 6
-    assert np.array_equal(maps[7], similarity[1, 1].numpy())
-    assert drawn(figure).std() > 0
-    tiles = [axes for axes in figures.patch_filters(patch_filters(family("vit"), 10)).axes if axes.get_images()]
-    assert len(tiles) == 10
+    assert marked.axes[0].get_ylim()[1] > 17.5
+    similarity = position_similarity(family("vit")).numpy()
+    (joined,) = (axes.get_images()[0].get_array() for axes in figures.position_similarity(similarity).axes[:1])
+    assert joined.count() == 24 * 24  # the rest is clear
+    assert np.array_equal(joined[5:9, 7:13], similarity[1, 1])
+    filters = patch_filters(family("vit"), 10).numpy()
+    (joined,) = (axes.get_images()[0].get_array() for axes in figures.patch_filters(filters).axes)
+    assert joined[..., 3].sum() == 10 * 8 * 8
+    np.testing.assert_allclose(joined[9:17, 9:17, :3], 0.5 + 0.5 * _tile(filters[8]), atol=1e-6)
+
+
+def _tile(own: Any) -> Any:
+    """A filter (C, P, P) as a picture (P, P, C), its largest weight 1."""
+    return (own / np.abs(own).max()).transpose(1, 2, 0)
 
 
 def test_of_a_fine_grid_one_place_in_two_is_drawn() -> None:
-    figure = figures.position_similarity(torch.rand(20, 24, 20, 24))
-    assert len([axes for axes in figure.axes if axes.get_images()]) == 10 * 12
+    axes = figures.position_similarity(np.random.default_rng(0).random((20, 24, 20, 24), np.float32)).axes[0]
+    assert axes.get_images()[0].get_array().count() == 10 * 12 * 20 * 24
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 13])
 def test_filters_of_any_number_of_channels_are_drawn(channels: int) -> None:
-    assert drawn(figures.patch_filters(torch.randn(3, channels, 4, 4))).std() > 0
+    assert drawn(figures.patch_filters(torch.randn(3, channels, 4, 4).numpy())).std() > 0
 
 
 def test_attention_of_images_alone_is_what_is_averaged() -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from vitrail.cli.console import Counter, count
 from vitrail.cli.options import Call, Operands, Options, flag, option, spelled
 from vitrail.cli.verb import Outcome, Verb, command
-from vitrail.errors import DataError, UsageError
+from vitrail.errors import BadImage, DataError, UsageError
+from vitrail.explain.methods import list_methods
 
 if TYPE_CHECKING:
     from vitrail.cli.explained import Explainer
@@ -32,6 +33,10 @@ class ExplainOptions(Options):
     layer: int | None = option("which layer; -1 is the last", "N")
     head: int | None = option("which attention head (raw_attention, attention_gradient)", "N")
     grid: bool = flag("also draw every layer and head on one picture")
+    statistics: bool = flag(
+        "also draw what the model is like on the whole: how far and how evenly its heads look, layer by layer, its"
+        " positions, its first filters"
+    )
     beside: str | None = option("other runs to explain the same images by, with commas between them", "RUN,RUN")
     score: str | None = option(
         "measure how far each method can be trusted on images of DATA (as train takes it), beside maps that know"
@@ -44,7 +49,19 @@ class ExplainOptions(Options):
     device: Literal["auto", "cpu", "cuda", "mps"] | None = option("auto, cpu, cuda or mps", "NAME")
 
 
-OF_PICTURES = ("target_class", "against", "region", "reader", "cell", "layer", "head", "grid", "beside", "viewer_mb")
+OF_PICTURES = (
+    "target_class",
+    "against",
+    "region",
+    "reader",
+    "cell",
+    "layer",
+    "head",
+    "grid",
+    "beside",
+    "viewer_mb",
+    "statistics",
+)
 """Options that go with SOURCE and not with --score."""
 
 
@@ -60,8 +77,8 @@ def explain(call: Call[ExplainOptions]) -> Outcome:
     if options.viewer_mb is not None and not 0 < options.viewer_mb < 2000:
         raise UsageError(f"--viewer-mb takes a number of megabytes above 0, not {options.viewer_mb:g}")
     from vitrail.cli.explained import Files
+    from vitrail.cli.profiled import write_all
     from vitrail.contracts import Failure
-    from vitrail.errors import BadImage
     from vitrail.explain.viewer.album import MEGABYTES, Album
     from vitrail.predict.naming import FileNames
     from vitrail.predict.sources import expand
@@ -81,6 +98,7 @@ def explain(call: Call[ExplainOptions]) -> Outcome:
     if not files.outputs:
         why = "none of the inputs is an image that can be used" if unread == done else "the reasons stand above"
         raise DataError(f"nothing could be explained: {why}")
+    drawn, told_of = write_all(files.folder, [each.statistics for each in explainers if each.statistics])
     page = files.album.write(files.folder)
     for note in files.album.notes():
         print(note.replace("This page", "explain.html"), file=sys.stderr)
@@ -88,8 +106,14 @@ def explain(call: Call[ExplainOptions]) -> Outcome:
     told = f"; {failed} of {count(done, 'image')} failed, for the reasons above" if failed else ""
     print(f"{count(len(files.outputs), 'picture')} in {files.folder}{told}")
     return Outcome(
-        result={"explain": {"model": explainers[0].predictor.artifact.folder, "rows": files.rows}},
-        outputs=[page, *files.outputs],
+        result={
+            "explain": {
+                "model": explainers[0].predictor.artifact.folder,
+                "rows": files.rows,
+                **({"statistics": told_of} if options.statistics else {}),
+            }
+        },
+        outputs=[page, *files.outputs, *drawn],
         where=page,
         next=[command("predict", run, words[0])],
     )
@@ -101,6 +125,7 @@ def _explainers(run: str, options: ExplainOptions) -> list[Explainer]:
     Raises UsageError for an unknown method, and where none fits a model that can be asked all this.
     """
     from vitrail.cli.explained import Explainer, by_name, cell_of, choose
+    from vitrail.cli.profiled import Statistics
     from vitrail.explain.explainer import output_names
     from vitrail.explain.methods import get_method
     from vitrail.explain.question import Question
@@ -118,7 +143,8 @@ def _explainers(run: str, options: ExplainOptions) -> list[Explainer]:
         question = Question(target, against, options.region, options.reader, cell)
         methods = choose(predictor.artifact.model, options.method, question, options.layer, options.head)
         sheets = _sheets(predictor, methods) if options.grid else []
-        made.append(Explainer(predictor, label, question, methods, options.layer, options.head, sheets))
+        statistics = Statistics(predictor, label if len(runs) > 1 else "") if options.statistics else None
+        made.append(Explainer(predictor, label, question, methods, options.layer, options.head, sheets, statistics))
     if options.grid and not any(explainer.sheets for explainer in made):
         raise UsageError("--grid: this model has no layers and heads of attention to draw")
     return made
@@ -168,12 +194,15 @@ EXPLAIN = Verb(
         "SOURCE": "an image, a folder of images (read to any depth), or a quoted pattern such as 'new/**/*.jpg'",
     },
     function=explain,
+    more="Methods: " + ", ".join(list_methods()) + ". One that does not fit a model says why, and names those that do. "
+    "An image that cannot be explained is named with the reason; the others go on. Exit code 3 if all of them failed.",
     examples=[
         "vitrail explain runs/train/PHOTOS new/1.jpg",
         "vitrail explain runs/train/PHOTOS new --out explained",
         "vitrail explain runs/train/PHOTOS new/1.jpg --method all --beside runs/train/PHOTOS-2",
         "vitrail explain runs/train/PHOTOS new/1.jpg --target-class cat --against dog",
         "vitrail explain runs/train/PHOTOS new/1.jpg --method raw_attention --layer -1 --head 0 --grid",
+        "vitrail explain runs/train/PHOTOS new --statistics",
         "vitrail explain runs/train/PHOTOS --score PHOTOS",
     ],
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vitrail.errors import UsageError
 
 if TYPE_CHECKING:
+    from vitrail.cli.profiled import Statistics
     from vitrail.explain.explanation import Explanation
     from vitrail.explain.question import Question
     from vitrail.explain.viewer.album import Album
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Explainer:
     """A model and what is asked of it. label: its name where there are several.  question: whose class is by name.
-    methods: names.  sheets: methods whose every layer and head is drawn.
+    methods: names.  sheets: methods whose every layer and head is drawn.  statistics: what is to be known of the model
+    on the whole, None where nothing is.
     """
 
     predictor: Predictor
@@ -31,6 +33,7 @@ class Explainer:
     layer: int | None = None
     head: int | None = None
     sheets: Sequence[str] = ()
+    statistics: Statistics | None = None
 
     def explain(self, source: Input, name: str) -> list[Explanation]:
         """An explanation by each method; raises BadImage, and NotHere where the image has no such answer."""
@@ -76,6 +79,8 @@ class Files:
             self.rows.append({**row, "picture": str(self._write(each.overlay(), name, ending))})
         for explainer, explanations in made:
             self._page(explainer, explanations)
+            if explainer.statistics is not None:
+                explainer.statistics.add(explanations[0].image)
             for method in explainer.sheets:
                 self._sheet(explainer, explanations[0], method, name, f"-{explainer.label}" if several else "")
         if len(every) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 
@@ -20,6 +21,11 @@ def paragraph(text: str, width: int, indent: str = "") -> str:
     return textwrap.fill(
         text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
+
+
+def wrapped(text: str) -> str:
+    """A sentence as wide as the terminal; where there is none, as in a file, it stays one line."""
+    return paragraph(text, terminal_width()) if sys.stdout.isatty() else text
 
 
 def entries(title: str, rows: Sequence[tuple[str, str]], width: int, longest: int = 0) -> str:

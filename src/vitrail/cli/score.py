@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitrail.cli import layout
 from vitrail.cli.console import Counter, table
+from vitrail.cli.layout import wrapped
 from vitrail.cli.verb import Outcome, command
 from vitrail.errors import UsageError
 
@@ -51,7 +50,7 @@ def score(
     print(f"\n{shown(trust)}\n")
     told = verdict(trust)
     for sentence in told:
-        print(_wrapped(sentence))
+        print(wrapped(sentence))
     record = {
         "images": trust.images, **({"split": trust.split} if trust.split else {}), "answer": trust.left,
         "baselines": list(trust.baselines), "verdict": told,
@@ -89,12 +88,7 @@ def shown(trust: Trust) -> str:
             f"One part: the same with the weights of one part alone shuffled ({', '.join(parts)}), from the part that "
             "changes the map most to the one that changes it least."
         )
-    return "\n".join([table(headers, rows, numbers=headers[1:]), "", *map(_wrapped, notes)])
-
-
-def _wrapped(text: str) -> str:
-    """As wide as the terminal; a whole line where there is none, as in a file."""
-    return layout.paragraph(text, layout.terminal_width()) if sys.stdout.isatty() else text
+    return "\n".join([table(headers, rows, numbers=headers[1:]), "", *map(wrapped, notes)])
 
 
 def _row(summary: Summary, pointing: bool, sanity: bool, alone: bool) -> list[str]:

@@ -3,8 +3,9 @@ places and patches (ViT, arXiv 2010.11929, figures 7 and 11)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,9 @@ from vitrail.explain.attention import attend
 from vitrail.explain.explainable import Explainable, cell_side
 from vitrail.explain.layer import Layer
 from vitrail.explain.passes import FORWARD, chunks
+from vitrail.explain.profile import LayerProfile, Profile, even_distance
 
+Found = TypeVar("Found")
 FILTERS = 28
 """Of the paper's figure 7."""
 
@@ -26,12 +29,15 @@ class Reach:
 
     grid: (h, w) of its stage.  distance (A,) float64: pixels from a query's cell to the cells it looks at, weighted by
     attention and averaged over queries and images; what goes to prefix tokens is left out.  entropy (A,) float64: of a
-    patch's attention over all its keys, in nats, averaged alike; 0 looks at one, ln(keys) at all evenly.
+    patch's attention over all its keys, in nats, averaged alike; 0 looks at one, ln(keys) at all evenly.  keys: tokens
+    that a query may look at, T_k.  windows: in how many the grid is cut.
     """
 
     grid: tuple[int, int]
     distance: Tensor
     entropy: Tensor
+    keys: int
+    windows: int
 
 
 @runtime_checkable
@@ -48,17 +54,44 @@ def reach(model: Explainable, images: Tensor) -> list[Reach]:
     Raises UsageError where the model has no attention that can be seen.
     """
     sums: list[Tensor] = []
+    layers: Sequence[Layer] = ()
     grids: list[tuple[int, int]] = []
     for chosen in chunks(len(images), images.shape[2:], FORWARD):
         attention = attend(model, images[chosen])
+        layers = attention.layers
         grids = [attention.stages[layer.stage].grid for layer in attention.layers]
         sides = [cell_side(model, grid) for grid in grids]
         own = [_sums(layer, side) for layer, side in zip(attention.layers, sides, strict=True)]
         sums = own if not sums else [before + more for before, more in zip(sums, own, strict=True)]
     return [
-        Reach(grid, away / attended, entropy / queries)
-        for grid, (away, attended, entropy, queries) in zip(grids, sums, strict=True)
+        Reach(grid, away / attended, entropy / queries, layer.call.k.shape[2], layer.layout.windows)
+        for layer, grid, (away, attended, entropy, queries) in zip(layers, grids, sums, strict=True)
     ]
+
+
+def profile(model: Explainable, images: Tensor) -> Profile:
+    """All that is known of a model on the whole, over images (B, C, H, W), normalised; what it has none of is named."""
+    size = (images.shape[2], images.shape[3])
+    missing: list[str] = []
+
+    def known(find: Callable[[], Found]) -> Found | None:
+        try:
+            return find()
+        except UsageError as error:
+            missing.append(str(error).partition(": this method")[0])
+            return None
+
+    layers = known(lambda: reach(model, images)) or []
+    positions, filters = known(lambda: position_similarity(model)), known(lambda: patch_filters(model))
+    return Profile(
+        len(images), size,
+        tuple(LayerProfile(o.grid, o.keys, o.distance.cpu().numpy(), o.entropy.cpu().numpy()) for o in layers),
+        even_distance(layers[0].grid, size) if layers else 0.0,
+        any(layer.windows > 1 for layer in layers),
+        None if positions is None else positions.cpu().numpy(),
+        None if filters is None else filters.numpy(),
+        tuple(missing),
+    )  # fmt: skip
 
 
 def _sums(layer: Layer, side: int) -> Tensor:

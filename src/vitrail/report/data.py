@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from PIL import Image
 
 from vitrail.explain.explanation import Explanation
+from vitrail.explain.profile import Profile
 from vitrail.explain.trust.table import Trust
 from vitrail.settings import Config
 
@@ -94,6 +95,7 @@ class ReportData:
     galleries: single answers, best and worst.  seen: images as the model sees them.  key, error_key: the colours of
     targets and answers in both, and of their difference.
     overlays: explanations drawn on images.  unexplained: why there are none, where there are none.
+    profile: what the model's attention and first weights are like on the whole.
     trust: how far methods of explanation can be trusted here.  untrusted: why that is not known, where it is not.
     best_epoch: whose weights were kept.  taught: by which teacher and how, in a sentence.  command: as typed.  A key
     that is missing leaves its line out.
@@ -117,6 +119,7 @@ class ReportData:
     overlays: Sequence[Picture] = ()
     unexplained: str = ""
     trust: Trust | None = None
+    profile: Profile | None = None
     untrusted: str = ""
     cost: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()

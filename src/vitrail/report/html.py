@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from vitrail import settings
+from vitrail.explain import figures as of_explanations
 from vitrail.explain import page
 from vitrail.report import geometry, inventory, plots, summary, trust
 from vitrail.report.charts import Figures, number
@@ -68,6 +69,8 @@ def render(environment: jinja2.Environment, data: ReportData, figures: Figures) 
         unexplained=data.unexplained,
         trust=trust.shown(data.trust) if data.trust else None,
         untrusted=data.untrusted,
+        profile=[(drawn[name], words) for name, words in data.profile.words().items()] if data.profile else [],
+        unprofiled=data.profile.missing if data.profile else [],
         inventory=inventory.take(data.audit, data.split),
         cost=summary.cost_rows(data.cost),
         reasons=[(name, summary.setting(value), why) for name, value, why in data.reasons],
@@ -83,7 +86,12 @@ _CURVES = {"loss": "Loss on train and val after each epoch", "learning_rate": "L
 
 def _inline(section: Section[Any], figures: Figures) -> Mapping[str, Markup]:
     """Figures for the page; those too detailed for it, such as a confusion matrix, are tables there."""
-    words = {**_CURVES, **{curve.name: curve.alternative for curve in section.curves}, **section.alternatives}
+    words = {
+        **_CURVES,
+        **of_explanations.ALTERNATIVES,
+        **{curve.name: curve.alternative for curve in section.curves},
+        **section.alternatives,
+    }
     kinds = {name: re.sub(r"_\d+$", "", name) for name in figures}
     return {name: plots.to_svg(figures[name], name, words[kind]) for name, kind in kinds.items() if kind in words}
 
@@ -109,6 +117,7 @@ def _contents(data: ReportData, section: Section[Any], view: View | None) -> lis
         ("pictures", "Best and worst", bool(data.galleries)),
         ("attention", "Attention", bool(data.overlays or data.unexplained)),
         ("trust", "Trust", data.trust is not None),
+        ("heads", "Heads", bool(data.profile and data.profile.words())),
         ("seen", "Input", True),
         ("data", "Data", bool(inventory.take(data.audit, data.split))),
         ("cost", "Cost", bool(data.cost)),

@@ -17,6 +17,8 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from vitrail import durable
+from vitrail.explain import figures as of_explanations
+from vitrail.explain.profile import Profile
 from vitrail.report import charts
 from vitrail.report.charts import INK, LINE, MUTED, SERIES, Figures
 from vitrail.report.data import ReportData
@@ -57,13 +59,19 @@ def draw(data: ReportData) -> Figures:
             figures |= dict([loss, *((name, figure) for name, figure in drawn if figure is not None), rate])
         if data.subject and data.evaluations[data.subject].images:
             figures |= section.figures(data, data.evaluations[data.subject], data.subject)
-    return figures
+    return figures | (draw_profile(data.profile) if data.profile else {})
 
 
 def draw_training(history: Sequence[Mapping[str, Any]], best_epoch: float | None) -> Figures:
     """Loss and learning rate over the epochs."""
     with _style("figures"):
         return {"loss": charts.loss(history, best_epoch), "learning_rate": charts.rate(history)}
+
+
+def draw_profile(profile: Profile) -> Figures:
+    """What a model's attention and first weights are like on the whole."""
+    with _style("figures"):
+        return of_explanations.drawn(profile)
 
 
 def write_figures(folder: Path, figures: Figures) -> list[Path]:

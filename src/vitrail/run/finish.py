@@ -85,6 +85,7 @@ def finish(
         overlays=[Picture.explained(e) for e in overlays],
         unexplained=unexplained,
         trust=trust,
+        profile=pictures.inside(artifact, overlays),
         untrusted=untrusted,
         cost=_cost(run, artifact, progress, device),
         warnings=run.warnings,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
 from vitrail.artifact import Artifact
@@ -21,8 +24,10 @@ from vitrail.evaluate.evaluator import Evaluation
 from vitrail.explain.explainer import explain
 from vitrail.explain.explanation import Explanation
 from vitrail.explain.overlay import as_rgb
+from vitrail.explain.profile import Profile
+from vitrail.explain.statistics import profile
 from vitrail.explain.viewer.album import Album
-from vitrail.explain.viewer.gaze import gaze
+from vitrail.explain.viewer.gaze import gaze, prepared
 from vitrail.report.data import Gallery, Panel, Picture, Strip
 from vitrail.report.section import Chosen, DenseSection, Section, fitted
 from vitrail.run.prepare import Data
@@ -34,6 +39,8 @@ SHOWN, DENSE = 12, 5
 """Pictures in a gallery of the report; of answers with a value per pixel, each is a strip of four."""
 SEEN = 4
 EXPLAINED = 8
+LONG = 1.0
+"""Seconds for one explanation, beyond which it is not made a second time to see how long it takes."""
 SIDE = 512
 """Longest side of a picture that is kept until the page is written."""
 OUTLINE = "#d55e00"
@@ -73,6 +80,39 @@ def album(artifact: Artifact, explained: Sequence[Explanation]) -> Album:
         looked = None if made.full else gaze(artifact, explanation.image)
         made.add([explanation], looked, artifact.config.model.name)
     return made
+
+
+def inside(artifact: Artifact, explained: Sequence[Explanation]) -> Profile | None:
+    """What the model's attention and first weights are like on the whole, over the images that were explained."""
+    shown = [prepared(artifact, explanation.image) for explanation in explained]
+    return profile(artifact.model, torch.cat(shown)) if shown else None
+
+
+def explaining(artifact: Artifact, data: Data, clock: Callable[[], float]) -> float:
+    """How many seconds the explanations of a report will take, with their page and what the model is like inside.
+
+    Those of one held-out image as often as there will be images, and the page's own; where that is quick, of its second
+    time, since in the first much is loaded. 0 where the model cannot be explained.
+    """
+    indices = data.indices("test") if len(data.indices("test")) else data.indices("val")
+    took = 0.0
+    for index in [*indices[:1], *indices[:1]]:
+        began = clock()
+        try:
+            pixels = data.source.read(index, artifact.preprocessor.channels)
+            made = [explain(artifact, pixels, data.source.items[index].key)]
+        except (BadImage, UsageError):
+            return 0.0
+        page = album(artifact, made)
+        inside(artifact, made)
+        image = clock() - began
+        with TemporaryDirectory() as folder:
+            page.write(Path(folder))
+        written = clock() - began - image
+        took = min(EXPLAINED, len(indices)) * image + written
+        if image + written > LONG:
+            break
+    return took
 
 
 def galleries(

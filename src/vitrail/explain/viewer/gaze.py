@@ -73,11 +73,17 @@ def gaze(artifact: Explained, pixels: Pixels) -> Gaze | None:
     Of an image that is looked at in windows, the one at its centre.
     """
     model: Any = artifact.model
-    if unsuited(model):
-        return None
+    return None if unsuited(model) else watch(model, prepared(artifact, pixels))
+
+
+def prepared(artifact: Explained, pixels: Pixels) -> torch.Tensor:
+    """One image (height, width, C) as the model takes it, (1, C, H, W), on its device.
+
+    Of an image that is looked at in windows, the one at its centre.
+    """
     window = centre_window(artifact.preprocessor.canvas(*pixels.shape[:2]), artifact.preprocessor.windows)
     ready = np.ascontiguousarray(artifact.preprocessor(pixels)[None, :, *window])  # (1, C, H, W)
-    return watch(model, torch.from_numpy(ready).to(next(artifact.model.parameters()).device))
+    return torch.from_numpy(ready).to(next(artifact.model.parameters()).device)
 
 
 def watch(model: Explainable, image: torch.Tensor) -> Gaze:
