@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from browser import Browser, find_chromium
 
 from vitrail.assemble import VisionModel, create_model
 from vitrail.contracts import Task
@@ -77,3 +78,24 @@ def aim() -> Callable[..., Target]:
         return Target(torch.full((len(images),), output), **parts)
 
     return aimed
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for all tests."""
+    path = find_chromium()
+    if path is None:
+        pytest.skip("needs a Chromium browser, and there is none on this machine")
+    made = Browser(path, tmp_path_factory.mktemp("profile"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Browser:
+    """The same, on a desktop's screen, with nothing complained of yet."""
+    chromium.size(1200, 900)
+    chromium.dark(False)
+    chromium.complaints.clear()
+    chromium.asked.clear()
+    return chromium

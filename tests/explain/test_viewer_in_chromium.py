@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from browser import Browser, find_chromium
+from browser import Browser
 from lively_families import FAMILIES, family, pictures
 from PIL import Image
 
@@ -27,27 +27,6 @@ from vitrail.explain.viewer.gaze import gaze, watch
 pytestmark = pytest.mark.chromium
 READY = "document.documentElement.dataset.ready === 'true'"
 SCRIPTS = Path(__file__).parents[2] / "src" / "vitrail" / "explain" / "templates" / "viewer"
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One browser for all tests."""
-    path = find_chromium()
-    if path is None:
-        pytest.skip("needs a Chromium browser, and there is none on this machine")
-    made = Browser(path, tmp_path_factory.mktemp("profile"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def browser(chromium: Browser) -> Browser:
-    """The same, on a desktop's screen, with nothing complained of yet."""
-    chromium.size(1200, 900)
-    chromium.dark(False)
-    chromium.complaints.clear()
-    chromium.asked.clear()
-    return chromium
 
 
 @pytest.fixture
