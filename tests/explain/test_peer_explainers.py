@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vitrail.explain.methods.grad_cam import grad_cam
 from vitrail.explain.methods.input_gradient import input_gradient
 from vitrail.explain.methods.integrated_gradients import integrated_gradients
+from vitrail.explain.methods.mean_ablation import mean_ablation
 from vitrail.explain.methods.occlusion import occlusion
 from vitrail.explain.methods.smoothgrad import draw, smoothgrad
 from vitrail.explain.perturbation import Covering
@@ -47,15 +48,45 @@ LAYERS: dict[str, tuple[str, int | None, Layer]] = {
 }
 
 
+FINER: dict[str, tuple[str, int | None, Layer]] = {
+    "vit": ("vit", None, lambda b: b.encoder[-1].norm1),
+    "vit, earlier": ("vit", 0, lambda b: b.encoder[0].norm1),
+    "vit_mean": ("vit_mean", None, lambda b: b.norm),
+    "deit": ("deit", None, lambda b: b.encoder[-1].norm1),
+    "swin": ("swin", None, lambda b: b.levels[0].blocks[-1].norm1),
+    "swin, last block": ("swin", -1, lambda b: b.levels[-1].blocks[-1].norm1),
+    "pvt": ("pvt", None, lambda b: b.levels[-2].blocks[-1].norm1),
+    "pvt_v2": ("pvt_v2", None, lambda b: b.levels[-2].blocks[-1].norm1),
+    "resnet": ("resnet", None, lambda b: b.levels()[-2]),
+    "resnet, last block": ("resnet", -1, lambda b: b.levels()[-1]),
+    "convnext": ("convnext", None, lambda b: b.levels()[-2][-1]),
+}
+"""Of a hierarchy, the end of the stage before the last where no layer is named."""
+
+
 @pytest.mark.parametrize("case", LAYERS)
 def test_grad_cam_is_that_of_pytorch_grad_cam(case: str) -> None:
     """Layers as its documentation chooses them, or the last norm; its map before it cuts off what is below zero."""
-    peer = pytest.importorskip("pytorch_grad_cam", reason="needs pytorch-grad-cam, the reference implementation")
-    output = pytest.importorskip("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget
     kind, layer, chosen = LAYERS[case]
     model, images = family(kind), pictures()
-    backbone: Any = model.backbone
-    made = grad_cam(model, images, asked(images), layer=layer)
+    theirs = of_peer("GradCAM", model, images, chosen(model.backbone))
+    torch.testing.assert_close(grad_cam(model, images, asked(images), layer=layer), theirs, **CLOSE)
+
+
+@pytest.mark.parametrize("case", FINER)
+def test_mean_ablation_is_pytorch_grad_cams_hires_cam_of_what_sets_cells_apart(case: str) -> None:
+    kind, layer, chosen = FINER[case]
+    model, images = family(kind), pictures()
+    theirs = of_peer("HiResCAM", model, images, chosen(model.backbone), lambda a: a - a.mean((2, 3), keepdim=True))
+    torch.testing.assert_close(mean_ablation(model, images, asked(images), layer=layer), theirs, **CLOSE)
+
+
+def of_peer(
+    name: str, model: Any, images: Tensor, layer: nn.Module, change: Callable[[Tensor], Tensor] = lambda values: values
+) -> Tensor:
+    """The map of a class of pytorch-grad-cam for output 1, (B, H, W); of activations that `change` has changed."""
+    peer = pytest.importorskip("pytorch_grad_cam", reason="needs pytorch-grad-cam, the reference implementation")
+    output = pytest.importorskip("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget
     names = {(4 * 6): (4, 6), (8 * 12): (8, 12), (2 * 3): (2, 3)}
 
     def on_grid(held: Tensor) -> Tensor:
@@ -65,17 +96,15 @@ def test_grad_cam_is_that_of_pytorch_grad_cam(case: str) -> None:
         return held[:, held.shape[1] - count :].transpose(1, 2).unflatten(2, names[count])
 
     wanted = [output(1)] * len(images)
-    with peer.GradCAM(model, [chosen(backbone)], reshape_transform=on_grid) as cam:
+    with getattr(peer, name)(model, [layer], reshape_transform=on_grid) as cam:
         cam(images, wanted)
-        values = cam.activations_and_grads.activations[0]
+        values = change(cam.activations_and_grads.activations[0])
         slopes = cam.activations_and_grads.gradients[0]
-        theirs = torch.from_numpy(
-            cam.get_cam_image(images, chosen(backbone), wanted, values.numpy(), slopes.numpy())
-        )  # (B, h, w)
-    high, wide = images.shape[2] // theirs.shape[1], images.shape[3] // theirs.shape[2]
-    spread = theirs.repeat_interleave(high, 1).repeat_interleave(wide, 2)
+        made = cam.get_cam_image(images, layer, wanted, values.numpy(), slopes.numpy(), False)  # (B, h, w)
+    theirs = torch.from_numpy(made)
     assert float(theirs.std()) > 1e-4
-    torch.testing.assert_close(made, spread, **CLOSE)
+    high, wide = images.shape[2] // theirs.shape[1], images.shape[3] // theirs.shape[2]
+    return theirs.repeat_interleave(high, 1).repeat_interleave(wide, 2)
 
 
 # ------------------------------------------------------------------------------------------------------------ captum

@@ -62,6 +62,21 @@ def find_place(model: Explainable, layer: int | None) -> Place:
     return Place(block if attention is None else attention, entering, stage.grid, stage.prefix, words)
 
 
+def find_finer_place(model: Explainable, layer: int | None) -> Place:
+    """The same for methods that weight every cell by its own gradient: by default the end of the stage before the last.
+
+    Near the answer what a cell holds is no longer its own: attention has spread it, or wide receptive fields have, and
+    the last map of a hierarchy is coarse besides. Of a model of one stage it is where `find_place` says.
+
+    Raises UsageError for a layer out of range.
+    """
+    stages = list(cast(Backbone, model.backbone).stages())
+    finer = [number for number, stage in enumerate(stages[:-1]) if stage.blocks and _cells(stage) > 1]
+    if layer is None and finer:
+        layer = sum(len(stage.blocks) for stage in stages[: finer[-1] + 1]) - 1
+    return find_place(model, layer)
+
+
 def map_and_gradient(model: Explainable, images: Tensor, target: Target, place: Place) -> tuple[Tensor, Tensor]:
     """The map there and d score / d map: images (B, C, H, W) -> (B, D, h, w) float32 each.
 
