@@ -127,6 +127,19 @@ def test_folds_have_nadeau_and_bengios_interval() -> None:
     assert found.half == pytest.approx(half, rel=0.06)
 
 
+def test_differences_over_folds_have_nadeau_and_bengios_interval_too() -> None:
+    rng = np.random.default_rng(2)
+    common = rng.normal(0, 0.05, size=(2, 5))
+    scores = {name: 0.8 + common + rng.normal(0, 0.01, size=(2, 5)) for name in "abcd"}
+    found = of_folds(scores, 5, 200, resamples=8000)
+    for other in range(1, 4):
+        half = scipy.stats.t.ppf(0.975, 9) * np.sqrt(
+            (1 / 10 + 1 / 4) * (scores["a"] - scores["abcd"[other]]).var(ddof=1)
+        )
+        draws = found.draws[:, 0] - found.draws[:, other]
+        assert between(float(draws.mean()), draws).half == pytest.approx(half, rel=0.07)
+
+
 def test_a_models_draws_do_not_depend_on_who_else_is_there() -> None:
     """Images are drawn alike for all, so that differences are of the same images."""
     right = outcomes(np.random.default_rng(0), [0.7, 0.8], 1, 50)

@@ -18,7 +18,7 @@ def law(sizes: list[float] | list[int], a: float, b: float, c: float, d: float =
 
 
 def measured(
-    rng: np.random.Generator, truth: Doubles, seeds: int = 3, seed_sd: float = 0.005, image_sd: float = 0.01,
+    rng: np.random.Generator, truth: Doubles, seeds: int = 3, seed_sd: float | Doubles = 0.005, image_sd: float = 0.01,
     resamples: int = 300, tag: str = "",
 ) -> Joint:  # fmt: skip
     """Errors (J,) as seeds and one test set, common to all sizes, would show them."""

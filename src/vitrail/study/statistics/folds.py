@@ -26,9 +26,23 @@ def of_folds(scores: Mapping[str, Doubles], folds: int, images: int, resamples: 
     table = np.stack([np.asarray(array, np.float64).ravel() for array in scores.values()], axis=1)  # (J, M)
     count = len(table)
     means = table.mean(axis=0)
-    rng = generator("folds", count)
-    normal = rng.normal(size=(resamples, count)) @ (table - means) / np.sqrt(count - 1)  # has the folds' covariance
+    _, scale, axes = np.linalg.svd(table - means, full_matrices=False)
+    spread = scale[:, None] * axes  # (k, M): its products are the folds' sums of squares and products
     share = 1 / count + 1 / (folds - 1)  # test / train = (n / k) / (n - n / k)
-    draws = means + normal * np.sqrt(share * (count - 1) / rng.chisquare(count - 1, (resamples, 1)))
+    draws = means + np.sqrt(share) * _standard(len(scale), count - 1, resamples) @ spread
     none = np.zeros(len(names))
     return Joint(names, means, draws, np.zeros_like(draws), none, none, images, count // folds, folds)
+
+
+def _standard(dimensions: int, freedom: int, resamples: int) -> Doubles:
+    """Draws (R, k) that are N(0, 1) / sqrt(chi-square of `freedom`) in every direction, each direction with its own.
+
+    Normal draws whose covariance is drawn as well (inverse Wishart, by Bartlett's decomposition): two differences of
+    models do not share one uncertain variance, so the farthest of several lies farther out than if they did.
+    """
+    rng = generator("folds", dimensions, freedom)
+    lower = np.tril(rng.normal(size=(resamples, dimensions, dimensions)), -1)
+    degrees = freedom + dimensions - 1 - np.arange(dimensions)
+    lower[:, np.arange(dimensions), np.arange(dimensions)] = np.sqrt(rng.chisquare(degrees, (resamples, dimensions)))
+    normal = rng.normal(size=(resamples, dimensions, 1))
+    return np.asarray(np.linalg.solve(lower.transpose(0, 2, 1), normal)[..., 0], np.float64)
