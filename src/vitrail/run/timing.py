@@ -12,22 +12,23 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
+from vitrail.artifact import Artifact
 from vitrail.assemble import VisionModel
 from vitrail.distill.teacher import Teacher
 from vitrail.errors import UsageError
-from vitrail.run import teachers
+from vitrail.run import pictures, teachers
 from vitrail.run.building import make_model
 from vitrail.run.ending import threads
 from vitrail.run.folder import standing
 from vitrail.run.loops import Validation, make_loop
 from vitrail.run.prepare import Data, make_task, preprocessor_of
 from vitrail.run.teacher_first import TEACHER_EPOCHS, teacher_settings
-from vitrail.run.trust import MOST_PASSES, SHARE
+from vitrail.run.trust import SHARE, costs
 from vitrail.settings import Config, Stated, seconds_of
 from vitrail.training.journal import Journal, duration
 from vitrail.training.loop import Loop
@@ -41,8 +42,8 @@ TRIAL, TRIAL_SECONDS = 0.05, 20.0
 """Share of the time that the trial may take, and the most it takes."""
 TEACHER_SHARE = 0.3
 """The most of the time that goes to a teacher trained first: its student is what the time is for."""
-FINISH, DENSE_FINISH = 3.0, 5.0
-"""Seconds of one core for explanations, pictures and report: 1.6 to 3 were measured."""
+FINISH, DENSE_FINISH = 2.2, 3.5
+"""Seconds of one core for the report and its pictures, without explanations: 1.6 to 1.9 were measured."""
 LEAST_EPOCHS, LEAST_UPDATES = 0.02, 8
 """Training that is shorter than both is refused."""
 ROUND = 30
@@ -75,8 +76,9 @@ class Deadline:
 @dataclass(frozen=True)
 class Work:
     """What a run goes over. train, val, test: images of each split.  batch: images per update.  checkpoint: seconds
-    between two.  finish: seconds of one core for explanations and report.  scored: passes to score explanations with,
-    for each image that training goes over.
+    between two.  finish: seconds of one core for the report and its pictures.  explaining: seconds for its explanations
+    and their page.  scored: passes to score explanations with, for each image that training goes over; none where that
+    are fewer than `scored_least`, and at most `scored_most`.
     """
 
     train: int
@@ -85,17 +87,28 @@ class Work:
     batch: int
     checkpoint: float
     finish: float
+    explaining: float = 0.0
     scored: float = 0.0
+    scored_least: float = 0.0
+    scored_most: float = math.inf
 
     @classmethod
     def of(cls, config: Config, data: Data, dense: bool) -> Work:
-        """That of a run."""
+        """That of a run without explanations."""
         train, val, test = (len(data.indices(split)) for split in ("train", "val", "test"))
         own = config.train
-        return cls(
-            train, val, test, own.batch_size, own.checkpoint_seconds, DENSE_FINISH if dense else FINISH,
-            SHARE[own.freeze],
-        )  # fmt: skip
+        return cls(train, val, test, own.batch_size, own.checkpoint_seconds, DENSE_FINISH if dense else FINISH)
+
+    def explained(self, config: Config, model: VisionModel, seconds: float) -> Work:
+        """The same of a model whose explanations take so many seconds; what is not explained is not scored."""
+        least, most = costs(model, self.test or self.val) if seconds else (0, 0)
+        share = SHARE[config.train.freeze]
+        return replace(self, explaining=seconds, scored=share, scored_least=least, scored_most=most)
+
+    def scoring(self, epochs: float) -> float:
+        """Passes of the model to score explanations with, after so many epochs."""
+        allowed = self.scored * epochs * self.train
+        return min(self.scored_most, allowed) if allowed >= self.scored_least else 0.0
 
 
 @dataclass(frozen=True)
@@ -155,7 +168,9 @@ def _tried(
     data.kept.store(data.source, data.split.train, model.task, config, device, journal)  # which the run will use
     what = f"training {config.model.name}"
     speed = trial(deadline, make, len(data.indices("val")), out, "train", journal, what)
-    return Part(Work.of(config, data, model.task.dense), speed)
+    artifact = Artifact(Path(), model.eval(), config, model.task, preprocessor_of(config))
+    explaining = pictures.explaining(artifact, data, deadline.clock)
+    return Part(Work.of(config, data, model.task.dense).explained(config, model, explaining), speed)
 
 
 def trial(
@@ -190,8 +205,9 @@ def takes(epochs: float, work: Work, speed: Speed) -> float:
     training *= 1 + speed.writing / work.checkpoint  # checkpoints within long epochs
     rows = math.ceil(epochs) * (work.val * speed.evaluation + speed.writing)
     scoring = (work.val + work.test) * (speed.evaluation + speed.first_evaluation)  # the best model, from its folder
-    trusting = min(MOST_PASSES, work.scored * epochs * work.train) * speed.evaluation
-    return speed.startup + reading + training + rows + scoring + trusting + speed.writing + work.finish * speed.load
+    trusting = work.scoring(epochs) * speed.evaluation
+    finish = work.finish * speed.load + work.explaining
+    return speed.startup + reading + training + rows + scoring + trusting + speed.writing + finish
 
 
 def fitting(deadline: Deadline, part: Part, teacher: Part | None = None) -> tuple[float, float | None]:

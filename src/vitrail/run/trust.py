@@ -13,6 +13,7 @@ from vitrail.data.sources import open_source
 from vitrail.errors import DataError, UsageError
 from vitrail.evaluate.evaluator import Evaluation
 from vitrail.explain.defaults import default_method
+from vitrail.explain.explainable import Explainable
 from vitrail.explain.faithfulness import Plan, fitting, score
 from vitrail.explain.methods import get_method
 from vitrail.explain.trust.samples import samples
@@ -78,6 +79,20 @@ def _plans(cheap: Sequence[str], default: str) -> Sequence[Plan]:
     part_by_part = Plan(cheap, levels=(CASCADE[0], *ALONE, "all"))
     plans = [part_by_part, Plan(cheap, levels=("all",)), Plan(cheap, ("blur",), ("all",))]
     return plans + ([Plan([default], ("blur",), ("all",))] if default in cheap else [])
+
+
+def costs(model: Explainable, there: int) -> tuple[int, int]:
+    """Passes of the model that scoring takes at least, below which it is left out, and at most.
+
+    there: images of the split that is scored. (0, 0) where nothing can be scored.
+    """
+    able, _ = fitting(model)
+    cheap = [name for name in able if get_method(name).cost != "passes"]
+    if not cheap or there < LEAST:
+        return 0, 0
+    plans = _plans(cheap, default_method(model))
+    most = max(plan.passes(model, min(MOST, there)) for plan in plans)
+    return min(LEAST * plan.passes(model) for plan in plans), min(MOST_PASSES, most)
 
 
 def drawn(indices: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]], count: int) -> list[int]:

@@ -14,6 +14,8 @@ from vitrail.training.loop import Loop
 
 WARM_UP = {"cuda": 5}
 """Updates before those that are timed, by device: kernels are chosen and loaded in them. Elsewhere one."""
+WARM_IMAGES = 4
+"""Validation images that are gone over before any are timed."""
 PREFETCHED = 2
 """Batches that each worker has read ahead (torch's DataLoader): those are used up before anything is timed."""
 READ = 4
@@ -54,6 +56,8 @@ def measure(
         ahead = loop.config.data.workers > 0 or loop.config.data.batched
         first = 0.0 if ahead else _reading(loop, 0.15 * seconds, clock)
         startup, image = _updates(loop, 0.6 * seconds, ahead, clock)
+        loop.validation = validation(max(1, min(images, WARM_IMAGES)))
+        loop.evaluate()  # metrics are loaded and kernels chosen in it: once, and not image by image
         # a validation image costs about a third of a training one, and is gone over twice
         loop.validation = validation(max(1, min(images, max(64, int(0.2 * seconds / (0.7 * image))))))
         before, again = _evaluations(loop, clock)
