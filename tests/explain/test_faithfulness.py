@@ -140,6 +140,7 @@ def test_a_model_that_hardly_looks_has_no_method_to_believe(made_up: None) -> No
 def test_maps_that_do_not_change_with_the_weights_are_not_believed(made_up: None) -> None:
     trust = score(OnePatch(), Classify(("dark", "lit")), lit(24), Plan(("right",), levels=("all",)))
     assert trust.of("right").sanity["all"].shape == (16,)
+    assert all(len(row.sanity) == 0 for row in trust.rows[1:])
     assert trust.of("right").sanity["all"].min() == pytest.approx(1)
     assert believed(trust) is None
     told = verdict(trust)
@@ -209,6 +210,7 @@ def test_a_real_model_is_scored_by_every_cheap_method_and_left_as_it_was(small: 
         assert (row.deletion <= 1).all()
         assert np.isfinite(row.pointing).all()  # shapes know where the object stands
     for name in cheap:
+        assert [len(found) for found in trust.of(name).sanity.values()] == [8] * 8
         assert list(trust.of(name).sanity) == [*LEVELS, *ALONE]
         assert (np.abs(trust.of(name).sanity["all"]) <= 1).all()
     alone = chosen.passes(model)

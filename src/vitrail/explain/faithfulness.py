@@ -37,20 +37,27 @@ class Plan:
     """What is measured. methods: names.  baselines: of BASELINES.  levels: of randomised weights, from the answer down
     and one part at a time, () for none.
 
-    sanity: on how many of the images, the first ones.
+    sanity, alone: on how many of the images, the first ones, weights are randomised down from the answer, and one part
+    at a time.
     """
 
     methods: Sequence[str]
     baselines: Sequence[str] = tuple(BASELINES)
     levels: Sequence[str] = (*LEVELS, *ALONE)
     sanity: int = 16
+    alone: int = 8
+
+    def shuffled(self, level: str) -> int:
+        """On how many images, at most, a level is measured."""
+        return self.alone if level in ALONE else self.sanity
 
     def passes(self, model: Explainable, images: int = 1) -> int:
         """Forward passes for so many images, at most: gradients and randomised models counted as what they cost."""
         at = steps(_cells(scoring_grid(first_grid(model))))
         maps = sum(COST[get_method(name).cost] for name in self.methods)
         hidden = (len(self.methods) + 2) * passes(at, len(self.baselines)) + 1 + len(self.baselines)
-        return images * (maps + hidden) + min(images, self.sanity) * len(self.levels) * maps
+        again = sum(min(images, self.shuffled(level)) for level in self.levels)
+        return images * (maps + hidden) + again * maps
 
 
 def fitting(model: Explainable, names: Sequence[str] | None = None) -> tuple[list[str], dict[str, str]]:
@@ -86,11 +93,11 @@ def score(
     try:
         done = 0
         for batch in _batches(samples):
-            scorer.add(batch, bool(plan.levels) and done < plan.sanity)
+            scorer.add(batch, done < max(map(plan.shuffled, plan.levels), default=0))
             done += len(batch)
             progress(done)
         for level in plan.levels:  # one copy of the model at a time
-            scorer.shuffle(level)
+            scorer.shuffle(level, plan.shuffled(level))
     finally:
         whole.train(was_training)
     if not done:
@@ -164,12 +171,15 @@ class _Scorer:
         if again:
             self.trained.append((images, asked.target, trained))
 
-    def shuffle(self, level: str) -> None:
-        """Compare the maps of the images that were put aside with those of a model with shuffled weights."""
-        other = randomised(self.model, level)
-        for images, target, trained in self.trained:
+    def shuffle(self, level: str, count: int) -> None:
+        """Compare the maps of so many of the images put aside, or a few more, with those of shuffled weights."""
+        other, left = randomised(self.model, level), count
+        for shown, target, trained in self.trained:
+            if left <= 0:
+                break
+            left -= len(shown)
             for method in self.methods:
-                changed = pooled(self._explain(method, other, images, target), self.grid)
+                changed = pooled(self._explain(method, other, shown, target), self.grid)
                 found = correlations(trained[method.name], changed)
                 self.kept[method.name].sanity.setdefault(level, []).extend(found)
 
