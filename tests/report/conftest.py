@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from vitrail.explain.profile import LayerProfile, Profile
 from vitrail.report.data import Gallery, Panel, Picture, ReportData, Strip
 from vitrail.report.sections.classify import SECTION, ClassifyView
 from vitrail.settings import build
@@ -150,3 +151,13 @@ def make_run() -> Callable[..., ReportData]:
 def run_data() -> ReportData:
     """The plain made-up run."""
     return made_up_run()
+
+
+@pytest.fixture
+def inside() -> Profile:
+    """What a made-up transformer of four layers is like on the whole."""
+    draw = np.random.default_rng(0)
+    layers = [LayerProfile((6, 6), 37, draw.uniform(10, 40, 3), draw.uniform(1, 3, 3)) for _ in range(4)]
+    similarity = draw.random((6, 6, 6, 6), np.float32)
+    filters = draw.normal(size=(20, 3, 8, 8)).astype(np.float32)
+    return Profile(8, (48, 48), layers, 25.3, positions=similarity, filters=filters, missing=("Odd <b>: no registers",))

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from made_tasks import MADE, report
 
+from vitrail.explain.profile import Profile
 from vitrail.report.data import ReportData
 from vitrail.report.html import write_report
 
@@ -104,9 +105,11 @@ def test_nothing_is_wider_than_a_phone_or_a_desktop(
     chromium: str,
     site: Site,
     make_run: Callable[..., ReportData],
+    inside: Profile,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    write_report(site.folder, make_run([f"a_rather_long_class_name_{n}" for n in range(classes)], images=300))
+    names = [f"a_rather_long_class_name_{n}" for n in range(classes)]
+    write_report(site.folder, make_run(names, images=300, profile=inside))
     for width in (380, 1200):
         seen = probe(chromium, site, tmp_path_factory.mktemp("profile"), width)
         assert seen["client"] == width

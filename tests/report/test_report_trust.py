@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vitrail.explain.profile import LayerProfile, Profile
+from vitrail.explain.profile import Profile
 from vitrail.explain.trust.table import CENTRE, RANDOM, Measured, Trust
 from vitrail.report.data import ReportData
 from vitrail.report.html import write_report
@@ -65,20 +65,15 @@ def test_without_figures_there_is_no_table_and_the_reason_is_said(why: str, make
     assert "<b>." not in html
 
 
-def test_the_report_shows_what_the_model_is_like_inside(make_run: Make, tmp_path: Path) -> None:
-    layers = [LayerProfile((4, 4), 17, np.array([6.0, 12.0]), np.array([1.0, 2.0]))] * 3
-    similarity = np.random.default_rng(0).random((4, 4, 4, 4), np.float32)
-    made = Profile(8, (32, 32), layers, 16.5, positions=similarity, missing=("Odd <b>: no filters",))
-    page = write_report(tmp_path, make_run(profile=made)).read_text()
+def test_the_report_shows_what_the_model_is_like_inside(make_run: Make, inside: Profile, tmp_path: Path) -> None:
+    page = write_report(tmp_path, make_run(profile=inside)).read_text()
     assert '<a href="#heads">Heads</a>' in page
     part = page[page.index('<section id="heads">') : page.index('<section id="seen">')]
-    assert part.count("<svg") == part.count("<figcaption>") == 3
+    assert part.count("<svg") == part.count("<figcaption>") == 4
     assert 'aria-label="Mean attention distance of every head, by layer"' in part
-    assert "In the first layer 6 to 12 pixels, in the last 6 to 12." in part
-    assert "Not shown: Odd &lt;b&gt;: no filters." in part
+    assert "attention would look 25 pixels far" in part
+    assert "Not shown: Odd &lt;b&gt;: no registers." in part
     drawn = set(re.findall(r"#[0-9a-f]{6}", part.partition("<figcaption>")[0]))
     assert not drawn, "every colour is the page's, so that it can be read in light and dark"
-    assert {"attention_distance.png", "attention_entropy.png", "position_similarity.png"} <= {
-        path.name for path in (tmp_path / "figures").iterdir()
-    }
+    assert {f"{name}.png" for name in inside.words()} <= {path.name for path in (tmp_path / "figures").iterdir()}
     assert 'id="heads"' not in write_report(tmp_path, make_run()).read_text()
