@@ -15,6 +15,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ import torch
 from vitrail.assemble import create_model
 from vitrail.contracts import Batch
 from vitrail.cost.plan import plan
+from vitrail.cost.trace import shard
 from vitrail.layers.recompute import recompute
 from vitrail.settings import build
 from vitrail.training.loop import Loop
@@ -72,12 +74,7 @@ def allocated(case: dict[str, Any]) -> int:
         loop, parts = make_loop(case)
         for _ in range(UPDATES):
             loop.update(parts)
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    now = most = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        now += event.nbytes()
-        most = max(most, now)
-    return most
+    return _most(profile)
 
 
 def resident(case: dict[str, Any]) -> int:
@@ -88,6 +85,63 @@ def resident(case: dict[str, Any]) -> int:
     for _ in range(UPDATES):
         loop.update(parts)
     return _status("VmHWM") - before
+
+
+def sharded(case: dict[str, Any]) -> int:
+    """The same of `allocated`, of the first of the processes that FSDP2 spreads the model over."""
+    import torch.distributed as dist
+
+    dist.init_process_group(
+        "gloo", store=dist.FileStore(case["store"], case["shards"]), rank=case["rank"], world_size=case["shards"]
+    )
+    mesh = dist.device_mesh.init_device_mesh("cpu", (case["shards"],))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        model = create_model(case["model"], outputs=case["classes"], image_size=case["image_size"])
+        backbone: Any = model.backbone
+        if case["recompute"]:
+            recompute(backbone.blocks())
+        shard(model, mesh, case["precision"], True)
+        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+        micro = case["batch"] // case["shards"]
+        images, targets = torch.zeros(micro, 3, *backbone.image_size), torch.zeros(micro, dtype=torch.int64)
+        model.train()
+        loss: Any
+        for _ in range(UPDATES):
+            before = time.perf_counter_ns()
+            loss = model.task.loss(model(images), targets, None, train=True).sum()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            del loss
+    most = _most(profile, since=before)  # sharding itself passes through all of the weights
+    dist.destroy_process_group()
+    return most
+
+
+def measure_sharded(case: dict[str, Any], shards: int) -> int:
+    """Bytes of the first process, while the others train beside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        common = {**case, "how": "sharded", "shards": shards, "store": str(Path(folder) / "store")}
+        started = [
+            subprocess.Popen(
+                [sys.executable, __file__, "--child", json.dumps({**common, "rank": rank})], stdout=subprocess.PIPE,
+                text=True, env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
+            )
+            for rank in range(shards)
+        ]  # fmt: skip
+        said = [process.communicate()[0] for process in started]
+    return int(said[0])
+
+
+def _most(profile: Any, since: int = 0) -> int:
+    """Most bytes given out at once, by the events of a profile; the peak is looked for after an instant."""
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    now = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        if event.start_ns() >= since:
+            most = max(most, now)
+    return most
 
 
 def on_gpu(case: dict[str, Any]) -> int:
@@ -112,7 +166,7 @@ def child(case: dict[str, Any]) -> int:
     loop, parts = make_loop(small)
     loop.update(parts)
     del loop, parts
-    how = {"allocated": allocated, "resident": resident, "gpu": on_gpu}[case["how"]]
+    how = {"allocated": allocated, "resident": resident, "gpu": on_gpu, "sharded": sharded}[case["how"]]
     return how(case)
 
 
@@ -139,12 +193,13 @@ def cases(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def predict(case: dict[str, Any]) -> int:
+def predict(case: dict[str, Any], shards: int = 0) -> int:
     """What the plan says of a case, bytes."""
     made = plan(
         case["model"], batch=case["batch"], image_size=case["image_size"], precision=case["precision"],
         device=case["device"], accumulate=case["accumulate"], ema=case["ema"] > 0, optimizer=case["optimizer"],
-        classes=case["classes"], recompute=case["recompute"],
+        classes=case["classes"], recompute=case["recompute"], devices=shards or 1,
+        parallel="fsdp" if shards else None,
     )  # fmt: skip
     return made.rows[0].peak
 
@@ -160,6 +215,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--ema", type=float, default=0.0)
     parser.add_argument("--optimizer", default="adamw")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--fsdp", type=int, default=0, help="processes, on this CPU, that the model is spread over")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args(words)
     if arguments.child:
@@ -172,11 +228,15 @@ def main(words: Sequence[str] | None = None) -> int:
     print(f"{'model':<28} {'prec':<5} {'again':<5} {'batch':>5} {'plan':>8} {'measured':>9} {'off':>7} {second}")
     worst = 0.0
     for case in cases(arguments):
-        said, found = predict(case), measure(case, "allocated" if cpu else "gpu")
+        said = predict(case, arguments.fsdp)
+        if arguments.fsdp:
+            found = measure_sharded(case, arguments.fsdp)
+        else:
+            found = measure(case, "allocated" if cpu else "gpu")
         worst = max(worst, abs(said / found - 1))
         row = f"{case['model']:<28} {case['precision']:<5} {'yes' if case['recompute'] else 'no':<5} {case['batch']:>5}"
         row += f" {said / 2**20:>8.1f} {found / 2**20:>9.1f} {said / found - 1:>+7.1%}"
-        if cpu:
+        if cpu and not arguments.fsdp:
             grown = measure(case, "resident")
             row += f" {grown / 2**20:>9.1f} {said / grown - 1:>+7.1%}"
             worst = max(worst, abs(said / grown - 1))

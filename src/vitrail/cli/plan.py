@@ -50,7 +50,7 @@ DEFAULTED = ("devices", "accumulate", "precision", "optimizer", "classes", "devi
 
 def show_plan(call: Call[PlanOptions]) -> Outcome:
     """Trace, and show what was found."""
-    from vitrail.cost.claims import COUNTED, ESTIMATED
+    from vitrail.cost.claims import CHECKED, COUNTED, ESTIMATED
     from vitrail.cost.plan import plan
 
     options = call.options
@@ -66,9 +66,9 @@ def show_plan(call: Call[PlanOptions]) -> Outcome:
         counter.close()
     if not options.json:
         _show(made)
-        for text in (COUNTED, ESTIMATED[made.device]):
+        for text in (COUNTED, ESTIMATED[made.device], CHECKED):
             print(f"\n{paragraph(text, terminal_width())}")
-    told = {**_plain(made), "counted": COUNTED, "estimated": ESTIMATED[made.device]}
+    told = {**_plain(made), "counted": COUNTED, "estimated": ESTIMATED[made.device], "checked": CHECKED}
     return Outcome(result={"plan": told}, next=[command("train", "PHOTOS", "--model", call.operands[0])])
 
 

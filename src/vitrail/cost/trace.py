@@ -79,7 +79,8 @@ def trace(
         if again:
             recompute(blocks)
         if mesh is not None:
-            _shard(model, mesh, precision, reshard)
+            with _empty_once():
+                shard(model, mesh, precision, reshard)
         return _run(model, tracer, precision, kernels, sharded=mesh is not None)
 
 
@@ -270,7 +271,7 @@ def _to_fake(model: nn.Module, dtype: torch.dtype) -> None:
                 module._buffers[name] = made[id(buffer)]
 
 
-def _shard(model: VisionModel, mesh: Any, precision: Precision, reshard: bool) -> None:
+def shard(model: VisionModel, mesh: Any, precision: Precision, reshard: bool) -> None:
     """FSDP2: each block is a group of its own, what is left one more. bf16 gathers and computes in bfloat16 and sums
     gradients in float32, as autocast is not needed then."""
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -279,6 +280,28 @@ def _shard(model: VisionModel, mesh: Any, precision: Precision, reshard: bool) -
     for block in cast(Backbone, model.backbone).blocks():
         fully_shard(block, mesh=mesh, reshard_after_forward=reshard, mp_policy=mixed)
     fully_shard(model, mesh=mesh, reshard_after_forward=False if not reshard else None, mp_policy=mixed)
+
+
+@contextmanager
+def _empty_once() -> Iterator[None]:
+    """FSDP2 makes an empty tensor for each device that a parameter leaves nothing for: over a thousand devices that is
+    nearly all of the time of a plan. One that stands for all of them is the same, as nobody writes to it."""
+    from torch.distributed.fsdp._fully_shard import _fsdp_param as part
+
+    if not hasattr(part, "_chunk_with_empty"):  # a torch that cuts in another way needs no help
+        yield
+        return
+
+    def cut(tensor: Tensor, number: int, dim: int) -> list[Tensor]:
+        chunks = list(torch.chunk(tensor, number, dim=dim))
+        return chunks + [chunks[0].new_empty(0)] * (number - len(chunks))
+
+    before = part._chunk_with_empty
+    part._chunk_with_empty = cut
+    try:
+        yield
+    finally:
+        part._chunk_with_empty = before
 
 
 @contextmanager
