@@ -185,7 +185,7 @@ def test_every_family_of_the_catalogue_has_a_default_that_fits_it() -> None:
 def test_a_backbone_from_elsewhere_has_the_default_of_its_kind() -> None:
     model = family("resnet")
     model.backbone.__class__ = type("Foreign", (type(model.backbone).__mro__[1],), dict(type(model.backbone).__dict__))
-    assert default_method(model) == "grad_cam"
+    assert default_method(model) == "mean_ablation"
     seeing = family("vit")
     seeing.backbone.__class__ = type("Other", (torch.nn.Module,), dict(type(seeing.backbone).__dict__))
     assert default_method(seeing) == "rollout"

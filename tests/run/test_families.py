@@ -94,7 +94,8 @@ def test_a_family_goes_from_data_to_report(name: str, photos: Path, tmp_path: Pa
     assert page.count('id="attention"') == 1
     assert (run.folder / "explain.html").exists()
     attends = name.startswith(ATTENDING)
-    assert predictor.explain(photos / rows[0]["path"]).method == ("rollout" if attends else "grad_cam")
+    usual = "relevance" if name.startswith("pvt") else "rollout" if attends else "mean_ablation"
+    assert predictor.explain(photos / rows[0]["path"]).method == usual
     if not attends:
         with pytest.raises(UsageError, match="attention") as refusal:
             predictor.explain(photos / rows[0]["path"], method="rollout")
