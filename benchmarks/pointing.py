@@ -1,11 +1,14 @@
 """Do explanations point at the object? One model of each family is trained on images with one object at a known place.
 
-    python benchmarks/pointing.py [--families vit,deit,...] [--epochs 4] [--images 120] [--dear] [--out FILE.json]
+    python benchmarks/pointing.py [--families vit,deit,...] [--images 120] [--dear] [--lesser] [--out FILE.json]
 
 Ground as `shapes` draws it, on which one object is pasted at a random place. Its class is a shape and a colour of its
 own, so that transformers learn it within a minute of one core (the shapes alone take them far longer, see docs/log.md):
 nothing but the object tells it. The object covers 3 to 6.25 % of the image, which is the chance of a random point
 without the tolerance of the pointing game.
+
+With `--lesser` up to two objects of other classes lie beside it, of 30 % of its area each: the answer is that of the
+largest, and a map of what catches the eye no longer points at the reason.
 
 Every method that fits a model is scored on images of another seed: pointing, energy, deletion and insertion, beside a
 random map and the centre prior, with 95 % bootstrap intervals over images; `--dear` takes those of many passes as well.
@@ -33,10 +36,12 @@ from vitrail.contracts import Hints, Item, Pixels
 from vitrail.data import shapes
 from vitrail.data.pixels import with_channels
 from vitrail.explain.defaults import default_method
-from vitrail.explain.faithfulness import LEVELS, Plan, fitting, score
+from vitrail.explain.faithfulness import Plan, fitting, score
 from vitrail.explain.methods import get_method
+from vitrail.explain.trust.baselines import BASELINES
 from vitrail.explain.trust.bootstrap import Estimate, mean
 from vitrail.explain.trust.samples import samples
+from vitrail.explain.trust.sanity import LEVELS
 from vitrail.explain.trust.table import CENTRE, RANDOM, Measured, Trust
 from vitrail.explain.trust.words import plain, share, verdict
 from vitrail.run import start
@@ -59,39 +64,47 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
         "heads": (1, 1, 2, 2),
     },
     "resnet": {"name": "resnet18", "image_size": 48, "patch_size": 1, "depths": (1, 1, 1, 1), "width": 16},
+    "convnext": {"name": "convnext_tiny", "image_size": 48, "patch_size": 2, "depths": (1, 1, 1, 1), "width": 16},
 }  # fmt: skip
 """The smallest of each whose last grid is one to point on: 8 x 8 cells, and 6 x 6 where four stages leave no more."""
 
 
 class OneObject:
-    """Drawn images with one object each; keeps `contracts.LocatedSource`. Image n is a function of (seed, n)."""
+    """Drawn images with one object each, or with lesser ones beside it; keeps `contracts.LocatedSource`.
+
+    Image n is a function of (seed, n).
+    """
 
     name = location = "one object"
     target_names: tuple[str, ...] = ()
 
-    def __init__(self, length: int, seed: int, size: int) -> None:
-        self.seed, self.size, self.hints = seed, size, Hints(native_size=size)
+    def __init__(self, length: int, seed: int, size: int, lesser: bool = False) -> None:
+        self.seed, self.size, self.lesser, self.hints = seed, size, lesser, Hints(native_size=size)
         kinds = shapes.CLASSES
         self.items = [Item(f"{seed}/{index}", kinds[index % len(kinds)]) for index in range(length)]
 
     def read(self, index: int, channels: int) -> Pixels:
         """(size, size, channels) uint8."""
         scene = shapes.scene(self.seed, index)
-        hue = shapes.CLASSES.index(scene.main.kind) / len(shapes.CLASSES)
-        painted = replace(scene.main, colour=colorsys.hsv_to_rgb(hue, 0.9, 0.9))
-        return with_channels(shapes.draw(replace(scene, shapes=(painted,)), self.size), channels)
+        others = [shape for shape in scene.shapes[1:] if self.lesser and shape.kind != scene.main.kind]
+        painted = tuple(replace(shape, colour=_colour(shape.kind)) for shape in (scene.main, *others))
+        return with_channels(shapes.draw(replace(scene, shapes=painted), self.size), channels)
 
     def content(self, index: int) -> bytes:
         """What the pixels are a function of."""
-        return f"one object {self.seed} {self.size} {index}".encode()
+        return f"one object {self.seed} {self.size} {self.lesser} {index}".encode()
 
     def located(self, index: int, name: str, size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
-        """The object's pixels, whatever was answered."""
+        """The pixels of the object that has the class, whatever was answered."""
         covered: np.ndarray[Any, np.dtype[np.bool_]] = shapes.cover(shapes.scene(self.seed, index).main, size[0]) >= 0.5
         return covered
 
 
-def train(family: str, epochs: float, folder: Path, images: int = TRAINED + HELD_OUT) -> Artifact:
+def _colour(kind: str) -> tuple[float, float, float]:
+    return colorsys.hsv_to_rgb(shapes.CLASSES.index(kind) / len(shapes.CLASSES), 0.9, 0.9)
+
+
+def train(family: str, epochs: float, folder: Path, images: int = TRAINED + HELD_OUT, lesser: bool = False) -> Artifact:
     """The best model of a family after so many epochs, by the settings that `vitrail train` would choose, save that no
     crop may lose the object and nothing changes its colour."""
     own = dict(FAMILIES[family])
@@ -103,24 +116,28 @@ def train(family: str, epochs: float, folder: Path, images: int = TRAINED + HELD
         "data.val_fraction": 0.1, "data.test_fraction": 0.06,
         **{f"model.options.{name}": value for name, value in own.items()},
     }  # fmt: skip
-    return load(start(stated, out=folder, quiet=True, source=OneObject(images, 0, size)).folder)
+    return load(start(stated, out=folder, quiet=True, source=OneObject(images, 0, size, lesser)).folder)
 
 
-def measure(artifact: Artifact, images: int, dear: bool = False) -> Trust:
-    """Every method that fits, or only those of few passes, on images that training has not seen."""
-    names = [name for name in fitting(artifact.model)[0] if dear or get_method(name).cost != "passes"]
-    found = samples(held_out(artifact, images), range(images), artifact.preprocessor, artifact.task)
-    return score(artifact.model, artifact.task, found, Plan(names, levels=(LEVELS[0], LEVELS[-1]))).of_split("held-out")
+def measure(
+    artifact: Artifact, images: int, dear: bool = False, lesser: bool = False, methods: Sequence[str] | None = None,
+    baselines: Sequence[str] = tuple(BASELINES), levels: Sequence[str] = (LEVELS[0], LEVELS[-1]),
+) -> Trust:  # fmt: skip
+    """The methods named, or all that fit, or those of them of few passes, on images that training has not seen."""
+    able = fitting(artifact.model, methods)[0]
+    names = [name for name in able if methods or dear or get_method(name).cost != "passes"]
+    found = samples(held_out(artifact, images, lesser), range(images), artifact.preprocessor, artifact.task)
+    return score(artifact.model, artifact.task, found, Plan(names, baselines, levels)).of_split("held-out")
 
 
-def held_out(artifact: Artifact, images: int) -> OneObject:
+def held_out(artifact: Artifact, images: int, lesser: bool = False) -> OneObject:
     """Images of another seed than those of training."""
-    return OneObject(images, 1, artifact.preprocessor.size[0])
+    return OneObject(images, 1, artifact.preprocessor.size[0], lesser)
 
 
-def accuracy(artifact: Artifact, images: int) -> float:
+def accuracy(artifact: Artifact, images: int, lesser: bool = False) -> float:
     """On the images that are scored."""
-    source = held_out(artifact, images)
+    source = held_out(artifact, images, lesser)
     ready = np.stack([artifact.preprocessor(source.read(index, 3)) for index in range(images)])
     with torch.inference_mode():
         said = artifact.model.eval()(torch.from_numpy(ready)).argmax(dim=1).tolist()
@@ -144,7 +161,8 @@ def figures(trust: Trust, row: Measured) -> dict[str, Estimate]:
 def table(trust: Trust, default: str) -> str:
     """The rows for a terminal, with the ends of each interval."""
     shares = ("pointing", "over centre", "over random", "energy")
-    names = [*shares, "gain", "gain over centre", f"shuffled {LEVELS[0]}", f"shuffled {LEVELS[-1]}"]
+    levels = list(dict.fromkeys(level for row in trust.rows for level in row.sanity))
+    names = [*shares, "gain", "gain over centre", *(f"shuffled {level}" for level in levels)]
     lines = ["  ".join(["method (* default)".ljust(22), *(name.ljust(20) for name in names)])]
     for summary in trust.summaries:
         told = figures(trust, trust.of(summary.name))
@@ -165,6 +183,10 @@ def main(words: Sequence[str] | None = None) -> int:
     reader.add_argument("--epochs", type=float, default=3.0, help="of 3,000 images")
     reader.add_argument("--images", type=int, default=120, help="that are scored")
     reader.add_argument("--dear", action="store_true", help="methods of many passes as well")
+    reader.add_argument("--methods", help="only these, of those that fit")
+    reader.add_argument("--baselines", default=",".join(BASELINES), help="what hides: of " + ", ".join(BASELINES))
+    reader.add_argument("--levels", default=f"{LEVELS[0]},{LEVELS[-1]}", help="what is shuffled, or nothing")
+    reader.add_argument("--lesser", action="store_true", help="objects of other classes beside the one")
     reader.add_argument("--runs", type=Path, help="where runs are kept, and taken from where they are there already")
     reader.add_argument("--out", type=Path, help="the figures as JSON")
     asked = reader.parse_args(words)
@@ -174,11 +196,14 @@ def main(words: Sequence[str] | None = None) -> int:
         for family in asked.families.split(","):
             folder = (asked.runs or Path(scratch)) / family
             began = time.process_time()
-            artifact = load(folder) if folder.exists() else train(family, asked.epochs, folder)
+            artifact = load(folder) if folder.exists() else train(family, asked.epochs, folder, lesser=asked.lesser)
             trained = time.process_time() - began
-            trust = measure(artifact, asked.images, asked.dear)
+            trust = measure(
+                artifact, asked.images, asked.dear, asked.lesser, asked.methods.split(",") if asked.methods else None,
+                asked.baselines.split(","), asked.levels.split(",") if asked.levels else (),
+            )  # fmt: skip
             scored = time.process_time() - began - trained
-            default, right = default_method(artifact.model), accuracy(artifact, asked.images)
+            default, right = default_method(artifact.model), accuracy(artifact, asked.images, asked.lesser)
             print(
                 f"\n{family}: accuracy {share(right)} on {asked.images} held-out images; {trained:.0f} s of one core to"
                 f" train, {scored:.0f} s to score\n{table(trust, default)}\n{' '.join(verdict(trust))}",
