@@ -37,6 +37,23 @@ def test_resampling_three_seeds_alone_would_be_too_narrow() -> None:
     assert np.mean(held) < 0.7
 
 
+def test_a_curve_keeps_its_large_and_small_chances_apart() -> None:
+    """Models at the start of a learning curve differ much between seeds; those at its end must not inherit that."""
+    rng = np.random.default_rng(0)
+    early = outcomes(rng, [0.5, 0.5], 3, 600, seed_sd=0.5)
+    late = outcomes(rng, [0.97, 0.97], 3, 600, seed_sd=0.02)
+    cells = {**{f"early {k}": v for k, v in early.items()}, **{f"late {k}": v for k, v in late.items()}}
+    both, alone = of_means(cells), of_means({f"late {k}": v for k, v in late.items()})
+    assert both.interval("late m0").half < 1.5 * alone.interval("late m0").half
+    assert both.interval("early m0").half > 5 * both.interval("late m0").half
+
+
+def test_seeds_that_agree_on_every_image_add_nothing() -> None:
+    right = np.tile(np.random.default_rng(0).random(300) < 0.7, (3, 1)).astype(float)
+    found = of_means({"a": right, "b": 1 - right})
+    assert np.abs(found.seeds).max() < 1e-9
+
+
 def test_one_seed_has_the_bootstrap_interval_of_its_images() -> None:
     values = np.random.default_rng(3).gamma(2.0, size=(1, 300))
     found = of_means({"mae": values}, resamples=2000).interval("mae")

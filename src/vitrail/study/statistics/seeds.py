@@ -29,15 +29,25 @@ def spread(scores: Doubles) -> Doubles:
     return found
 
 
-def moderated(variances: Doubles, seeds: int) -> tuple[Doubles, float]:
-    """Variances (M,) between `seeds` seeds, each drawn towards the mean of all, and their degrees of freedom then.
+def moderated(variances: Doubles, explained: Doubles, seeds: int) -> tuple[Doubles, Doubles]:
+    """Variances (M,) between seeds, each drawn towards what others let expect, and their degrees of freedom (M,).
 
-    One model has none to lean on, and keeps its own.
+    What is alike is the ratio to the part that images explain: models whose seeds differ on more images differ more in
+    their scores. A model leans on those whose part is like its own (a factor of 2 apart counts 0.6, of 4 0.1), so that
+    the end of a learning curve does not inherit the chances of its start. Where images explain nothing, variances
+    themselves are taken as alike. A model without another like it keeps its own.
     """
     own = seeds - 1
-    if len(variances) < 2:
-        return variances, float(own)
-    return (PRIOR * variances.mean() + own * variances) / (PRIOR + own), float(PRIOR + own)
+    some = explained > 1e-12 * explained.max()  # seeds that agree on every image differ by rounding alone
+    if not some.any() or (variances[~some] > 1e-12 * variances.max()).any():
+        some, explained = np.ones(len(variances), bool), np.ones(len(variances))
+    scale = np.where(some, explained, 1.0)
+    ratio = np.where(some, variances / scale, 0.0)
+    apart = np.log2(scale[:, None] / scale)
+    weight = np.exp(-0.5 * apart**2) * (some[:, None] & some)
+    lean = PRIOR * np.minimum(1.0, weight.sum(axis=1) - np.diag(weight))  # less of it where hardly another is alike
+    expected = (weight @ ratio) / np.maximum(weight.sum(axis=1), 1e-300)
+    return scale * (lean * expected + own * ratio) / (lean + own), lean + own
 
 
 def seed_draws(
@@ -56,11 +66,11 @@ def seed_draws(
     """
     if seeds < 2:
         return np.zeros((resamples, len(names)))
-    leaned, freedom = moderated(variances, seeds)
+    leaned, freedom = moderated(variances, explained, seeds)
     columns = []
-    for name, variance, known in zip(names, leaned, explained, strict=True):
+    for name, variance, degrees, known in zip(names, leaned, freedom, explained, strict=True):
         rng = generator("seeds of", name)
-        possible = variance * freedom / rng.chisquare(freedom, resamples)
+        possible = variance * degrees / rng.chisquare(degrees, resamples)
         beyond = np.maximum(0.0, possible - known)
         columns.append(rng.normal(size=resamples) * np.sqrt(beyond / (wanted or seeds)))
     return np.stack(columns, axis=1)

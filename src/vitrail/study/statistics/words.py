@@ -63,7 +63,8 @@ def _compared(found: Recommendation, c: Comparison) -> str:
         least = amount(measure.minimal, measure)
         return f"{c.first} and {c.second} are equal here: they differ by less than {least} ({basis})."
     if low < 0 < high:
-        worse, better = amount(-low, measure), amount(high, measure)
+        width = (high - low) * measure.scale / 4
+        worse, better = (_with_unit(_short(end * measure.scale, width), measure) for end in (-low, high))
         return f"{c.first} may be anything from {worse} worse to {better} better than {c.second} ({basis})."
     side, near, far = ("ahead of", low, high) if low >= 0 else ("behind", -high, -low)
     doubt = "" if _trainings(found) < 2 else ", which may be too little to matter"
