@@ -29,6 +29,7 @@ from vitrail.study.statistics.joint import of_means
 TABLES = [  # models, seeds, images, accuracy, what a training moves its model by
     (4, 3, 200, 0.70, 0.0), (4, 3, 200, 0.70, 0.1), (4, 3, 200, 0.70, 0.3), (2, 3, 200, 0.70, 0.1),
     (4, 2, 200, 0.70, 0.1), (4, 5, 600, 0.90, 0.1), (4, 3, 60, 0.70, 0.1), (2, 3, 200, 0.985, 0.05),
+    (5, 3, 200, 0.70, (0.3, 0.1, 0.1, 0.1, 0.1)),
 ]  # fmt: skip
 CURVES = [  # a, b, c, seed sd at the smallest size, at the largest
     (0.15, 0.35, 0.09, 0.01, 0.01), (0.15, 0.5, 0.0, 0.01, 0.01), (0.05, 1.0, 0.15, 0.01, 0.01),
@@ -46,12 +47,13 @@ def tables(studies: int) -> None:
     for models, seeds, images, accuracy, sd in TABLES:
         rng, held, halves = np.random.default_rng(1), [], []
         for _ in range(studies):
-            joint = of_means(outcomes(rng, [accuracy] * models, seeds, images, sd), resamples=500)
+            joint = of_means(outcomes(rng, [accuracy] * models, seeds, images, np.array(sd)), resamples=500)
             pairs = compare(joint, 0.0)
             held.append([joint.interval("m0").holds(accuracy), pairs[0].alone.holds(0)])
             held[-1].append(all(pair.together.holds(0) for pair in pairs))
             halves.append(pairs[0].together.half)
-        about = f"{models} models, {seeds} seeds, {images} images, accuracy {accuracy}, training {sd}"
+        trained = f"{np.max(sd)}{' of one' * (np.ndim(sd) > 0)}"
+        about = f"{models} models, {seeds} seeds, {images} images, accuracy {accuracy}, training {trained}"
         print(f"{about:64} {shown(held, ['one', 'pair', 'all'])}  +-{100 * np.mean(halves):.1f} points", flush=True)
 
 
