@@ -67,7 +67,7 @@ def test_without_figures_there_is_no_table_and_the_reason_is_said(why: str, make
 
 def test_the_report_shows_what_the_model_is_like_inside(make_run: Make, inside: Profile, tmp_path: Path) -> None:
     page = write_report(tmp_path, make_run(profile=inside)).read_text()
-    assert '<a href="#heads">Heads</a>' in page
+    assert '<a href="#heads">Inside</a>' in page
     part = page[page.index('<section id="heads">') : page.index('<section id="seen">')]
     assert part.count("<svg") == part.count("<figcaption>") == 4
     assert 'aria-label="Mean attention distance of every head, by layer"' in part

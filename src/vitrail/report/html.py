@@ -117,7 +117,7 @@ def _contents(data: ReportData, section: Section[Any], view: View | None) -> lis
         ("pictures", "Best and worst", bool(data.galleries)),
         ("attention", "Attention", bool(data.overlays or data.unexplained)),
         ("trust", "Trust", data.trust is not None),
-        ("heads", "Heads", bool(data.profile and data.profile.words())),
+        ("heads", "Inside", bool(data.profile and data.profile.words())),
         ("seen", "Input", True),
         ("data", "Data", bool(inventory.take(data.audit, data.split))),
         ("cost", "Cost", bool(data.cost)),
