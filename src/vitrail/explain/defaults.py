@@ -20,8 +20,8 @@ BY_FAMILY: Mapping[str, str] = {
 """Class of the backbone -> method: of those of a few passes the one that was measured to be the best.
 
 On small trained models and 100 images with one object at a known place (`benchmarks/pointing.py`, docs/log.md), hits of
-the highest point in percent, and insertion less deletion (a mark at the centre: ViT .21, DeiT .27, Swin .14, PVT v2 .11,
-ResNet .36, ConvNeXt .05; 40 to 42 % hits):
+the highest point in percent, and insertion less deletion (a mark at the centre: 40 to 42, and ViT .21, DeiT .27, Swin
+.14, PVT v2 .11, ResNet .36, ConvNeXt .05):
 
              rollout   relevance  mean ablation  Grad-CAM   gradient x input
     ViT      99  .22   96  .13    38  -.04       31  -.03   90  .05
