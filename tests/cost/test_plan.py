@@ -33,9 +33,9 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
-def small(name: str = "vit_tiny", outputs: int = 5) -> Any:
+def small(name: str = "vit_tiny", **options: Any) -> Any:
     with torch.device("meta"):
-        return vitrail.create_model(name, outputs=outputs, **FAMILIES[name])
+        return vitrail.create_model(name, outputs=5, **{**FAMILIES[name], **options})
 
 
 @pytest.fixture(scope="module")
@@ -121,16 +121,17 @@ def test_the_largest_batch_fits_and_one_image_more_does_not(step: Step) -> None:
 
 
 def test_shards_divide_what_stands_and_what_is_gathered_is_given_back() -> None:
-    whole = trace(small(), precision="fp32")
-    spread = trace(small(), precision="fp32", shards=4)
-    kept = trace(small(), precision="fp32", shards=4, reshard=False)
+    whole = trace(small(depth=8), precision="fp32")
+    spread = trace(small(depth=8), precision="fp32", shards=4)
+    kept = trace(small(depth=8), precision="fp32", shards=4, reshard=False)
     assert not dist.is_initialized()
     assert whole.weights / 4 <= spread.weights < whole.weights / 2  # what four do not divide is padded
     assert spread.gradient_bytes <= spread.weights
     assert spread.forward_flops == whole.forward_flops
     batch = 64
-    assert spread.timeline.peak(batch).parts["copies"] < kept.timeline.peak(batch).parts["copies"]
-    assert kept.timeline.peak(batch).parts["copies"] >= whole.weights / 2
+    gathered, held = (step.timeline.peak(batch).parts["copies"] for step in (spread, kept))
+    assert gathered < 0.6 * held
+    assert held >= 0.9 * whole.weights
 
 
 def test_sharding_needs_a_process_without_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
