@@ -1,4 +1,4 @@
-"""A small version of benchmarks/pointing.py: a ViT that has learned to tell an object points at where it stands."""
+"""A small version of benchmarks/pointing.py: models that have learned to tell an object point at where it stands."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ def pointing(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("family", "epochs", "images"), [("small", 5, 1200), ("resnet", 2, 3600)])
 def test_the_default_method_points_at_the_object_and_the_controls_do_not(
-    pointing: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    family: str, epochs: int, images: int, pointing: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pointing, "FAMILIES", {"small": SMALL})
-    artifact = pointing.train("small", 5, tmp_path / "run", images=1200)
+    monkeypatch.setattr(pointing, "FAMILIES", {**pointing.FAMILIES, "small": SMALL})
+    artifact = pointing.train(family, epochs, tmp_path / "run", images=images)
     assert pointing.accuracy(artifact, 60) > 0.9
     default = default_method(artifact.model)
     found = samples(pointing.held_out(artifact, 60), range(60), artifact.preprocessor, artifact.task)
