@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -132,6 +133,15 @@ def test_shards_divide_what_stands_and_what_is_gathered_is_given_back() -> None:
     gathered, held = (step.timeline.peak(batch).parts["copies"] for step in (spread, kept))
     assert gathered < 0.6 * held
     assert held >= 0.9 * whole.weights
+
+
+def test_the_first_device_cuts_what_torch_would_give_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of parameters that 48 devices divide evenly, unevenly, and of which most get nothing."""
+    quick = trace(small(), shards=48)
+    monkeypatch.setattr(tracing, "_one_part", contextlib.nullcontext)
+    itself = trace(small(), shards=48)
+    assert quick.timeline.peak(4) == itself.timeline.peak(4)
+    assert (quick.weights, quick.gradient_bytes) == (itself.weights, itself.gradient_bytes)
 
 
 def test_sharding_needs_a_process_without_a_group(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def trace(
         if again:
             recompute(blocks)
         if mesh is not None:
-            with _empty_once():
+            with _one_part():
                 shard(model, mesh, precision, reshard)
         return _run(model, tracer, precision, kernels, sharded=mesh is not None)
 
@@ -283,9 +283,9 @@ def shard(model: VisionModel, mesh: Any, precision: Precision, reshard: bool) ->
 
 
 @contextmanager
-def _empty_once() -> Iterator[None]:
-    """FSDP2 makes an empty tensor for each device that a parameter leaves nothing for: over a thousand devices that is
-    nearly all of the time of a plan. One that stands for all of them is the same, as nobody writes to it."""
+def _one_part() -> Iterator[None]:
+    """FSDP2 cuts each parameter into a tensor for every device and takes its own. Over thousands of devices that is
+    nearly all of the time of a plan, so here the first device, whose part is the largest, cuts off its own alone."""
     from torch.distributed.fsdp._fully_shard import _fsdp_param as part
 
     if not hasattr(part, "_chunk_with_empty"):  # a torch that cuts in another way needs no help
@@ -293,8 +293,7 @@ def _empty_once() -> Iterator[None]:
         return
 
     def cut(tensor: Tensor, number: int, dim: int) -> list[Tensor]:
-        chunks = list(torch.chunk(tensor, number, dim=dim))
-        return chunks + [chunks[0].new_empty(0)] * (number - len(chunks))
+        return [tensor.narrow(dim, 0, -(-tensor.shape[dim] // number))] * number
 
     before = part._chunk_with_empty
     part._chunk_with_empty = cut
