@@ -44,6 +44,8 @@ class ShapesConfig(Strict):
     size: Annotated[int, Field(ge=16, le=1024)] = 64
     seed: Annotated[int, Field(ge=0)] = 0
     """Another seed draws other images of the same kind."""
+    larger: Annotated[float, Field(ge=1, le=4)] = 1.0
+    """Area of every object, in multiples of the usual: the main one covers 3 to 6.25 % of the image."""
 
 
 class DataConfig(Strict):

@@ -39,6 +39,28 @@ def test_the_same_scene_is_drawn_at_any_size() -> None:
     assert ShapesSource(ShapesConfig(size=16)).truth(3)["angle"] == large.truth(3)["angle"]
 
 
+def test_larger_objects_are_the_same_but_larger_and_lie_whole_and_apart() -> None:
+    for index in range(300):
+        usual, large = shapes.scene(0, index), shapes.scene(0, index, 4.0)
+        assert large.main.area == pytest.approx(4 * usual.main.area)
+        assert (large.main.kind, large.main.angle, large.main.colour) == (
+            usual.main.kind, usual.main.angle, usual.main.colour,
+        )  # fmt: skip
+        assert 1 <= len(large.shapes) <= len(usual.shapes)
+        for i, one in enumerate(large.shapes):
+            assert all(abs(c - 0.5) <= 0.5 - one.radius for c in one.centre)
+            assert all(math.dist(one.centre, o.centre) > one.radius + o.radius for o in large.shapes[:i])
+    assert np.mean([len(shapes.scene(0, index, 2.5).shapes) for index in range(300)]) > 1.9
+
+
+def test_the_source_shows_and_counts_what_is_larger() -> None:
+    source = ShapesSource(ShapesConfig(size=96, larger=4.0))
+    assert np.mean(source.truth(0)["mask"] > 0) > 0.11
+    assert all(source.truth(i)["count"] == len(shapes.scene(0, i, 4.0).shapes) for i in range(30))
+    assert source.content(3) != ShapesSource(ShapesConfig(size=96)).content(3)
+    assert shapes.LARGEST == 4
+
+
 def test_classes_are_equally_many() -> None:
     assert {str(kind): int(np.sum(kind == KINDS)) for kind in shapes.CLASSES} == dict.fromkeys(
         shapes.CLASSES, MANY // 6

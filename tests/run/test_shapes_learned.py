@@ -1,8 +1,8 @@
 """Every kind of target is learned by every family: benchmarks/shapes.py at seed 0, held to floors.
 
 A floor stands well below what was measured (docs/log.md), so that another machine's rounding does not matter, and well
-above what the best constant answer scores: 1/6 of the classes, mAP 0.30 of the labels, mean IoU 0.47 of objects on
-ground, R2 0 of numbers and depths. Swin tells shapes apart least (benchmarks/shapes.py says what was tried).
+above what the best constant answer scores: 1/6 of the classes, mAP 0.30 of the labels (0.17 of Swin's), mean IoU 0.47 of objects on
+ground, R2 0 of numbers and depths. Swin is asked for the shapes of objects of four times the area: benchmarks/shapes.py says why.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import torch
 
 FLOORS = {
     "vit": {"class": 0.45, "labels": 0.44, "count": 0.65, "mask": 0.74, "depth": 0.6},
-    "swin": {"class": 0.29, "labels": 0.37, "count": 0.5, "mask": 0.8, "depth": 0.65},
+    "swin": {"class": 0.7, "labels": 0.48, "count": 0.5, "mask": 0.8, "depth": 0.65},
     "pvt_v2": {"class": 0.4, "labels": 0.42, "count": 0.6, "mask": 0.8, "depth": 0.6},
     "resnet": {"class": 0.4, "labels": 0.42, "count": 0.65, "mask": 0.85, "depth": 0.65},
 }
 """Family -> target -> the least of its score on the test split."""
-ABOVE = 0.06
+ABOVE = 0.1
 """The least that a floor is above the best constant answer."""
 
 

@@ -86,12 +86,13 @@ class ShapesSource:
 
     def read(self, index: int, channels: int) -> Pixels:
         """(size, size, channels) uint8."""
-        pixels = shapes.draw(shapes.scene(self.config.seed, index), self.config.size)
+        pixels = shapes.draw(_scene(self.config, index), self.config.size)
         return with_channels(pixels, channels)
 
     def content(self, index: int) -> bytes:
         """What the pixels are a pure function of: nothing needs to be drawn to know it."""
-        return f"shapes {self.config.seed} {self.config.size} {index}".encode()
+        larger = "" if self.config.larger == 1 else f" {self.config.larger:g}"
+        return f"shapes {self.config.seed} {self.config.size} {index}{larger}".encode()
 
     def located(self, index: int, name: str, size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
         """Where the objects stand that an answer called `name` is about, (S, S); None of depth, which is everywhere.
@@ -99,7 +100,7 @@ class ShapesSource:
         The main object of its class, angle, size and box; of a label or a mask's class all objects of that shape; of
         the count all there are.
         """
-        shown = shapes.scene(self.config.seed, index).shapes
+        shown = _scene(self.config, index).shapes
         if "depth" in self._names or size != (self.config.size, self.config.size):
             return None
         if name in shapes.CLASSES and "class" not in self._names:
@@ -158,35 +159,39 @@ def _named(names: Sequence[str]) -> tuple[str, ...]:
     return tuple("angle (degrees)" if name == "angle" else name for name in names)
 
 
+def _scene(config: ShapesConfig, index: int) -> shapes.Scene:
+    return shapes.scene(config.seed, index, config.larger)
+
+
 def _class(config: ShapesConfig, index: int) -> str:
     return shapes.CLASSES[index % len(shapes.CLASSES)]
 
 
 def _labels(config: ShapesConfig, index: int) -> list[str]:
-    return sorted({shape.kind for shape in shapes.scene(config.seed, index).shapes})
+    return sorted({shape.kind for shape in _scene(config, index).shapes})
 
 
 def _count(config: ShapesConfig, index: int) -> int:
-    return len(shapes.scene(config.seed, index).shapes)
+    return len(_scene(config, index).shapes)
 
 
 def _angle(config: ShapesConfig, index: int) -> float:
-    return shapes.scene(config.seed, index).main.angle
+    return _scene(config, index).main.angle
 
 
 def _size(config: ShapesConfig, index: int) -> float:
-    return shapes.scene(config.seed, index).main.area
+    return _scene(config, index).main.area
 
 
 def _mask(config: ShapesConfig, index: int) -> Pixels:
     mask = np.zeros((config.size, config.size), np.uint8)
-    for shape in shapes.scene(config.seed, index).shapes:
+    for shape in _scene(config, index).shapes:
         mask[shapes.cover(shape, config.size) >= 0.5] = 1 + shapes.CLASSES.index(shape.kind)
     return mask
 
 
 def _depth(config: ShapesConfig, index: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    what = shapes.scene(config.seed, index)
+    what = _scene(config, index)
     depth = shapes.ground_depth(what, config.size)
     for shape in what.shapes:
         depth[shapes.cover(shape, config.size) >= 0.5] = shape.depth
@@ -194,7 +199,7 @@ def _depth(config: ShapesConfig, index: int) -> np.ndarray[Any, np.dtype[np.floa
 
 
 def _box(config: ShapesConfig, index: int) -> tuple[int, int, int, int]:
-    main = shapes.cover(shapes.scene(config.seed, index).main, config.size) >= 0.5
+    main = shapes.cover(_scene(config, index).main, config.size) >= 0.5
     rows, columns = np.flatnonzero(main.any(axis=1)), np.flatnonzero(main.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 

@@ -5,7 +5,8 @@ The image's class is the shape of the main object, the largest by far: three tim
 drawn apart from everything else, so colour, size, place, angle, depth and company say nothing of the class; a model
 that sees pixels one by one cannot tell the shapes.
 
-- The main object covers 3 to 6.25 % of the image, all objects together 3 to 10 %.
+- The main object covers 3 to 6.25 % of the image, all objects together 3 to 10 %; `larger` times as much where asked,
+  for small models and few images. Then a lesser object that finds no free place is left out.
 - Its centre is uniform over the square in which the largest object of any shape still lies whole.
 - Its angle, uniform in [-90, 90) degrees, is that of its outline and of its shading, dark to light; so circles have
   an angle as well, and no two angles look the same.
@@ -35,6 +36,11 @@ MAIN_AREA = (0.03, 0.0625)
 """Share of the image that the main object covers."""
 LESSER = 0.3
 """Area of a lesser object, as a share of the main one's; 0.0625 * (1 + 2 * 0.3) is the 10 %."""
+
+LARGEST = 4.0
+"""Up to which any object may be larger than that and still lie whole in the image."""
+TRIES = 200
+"""Places that a lesser object tries; of objects that are not enlarged it finds one at once."""
 
 _SUPERSAMPLE = 4
 _RING_HOLE, _CROSS_ARM, _STAR_WAIST = 0.55, 1 / 3, 0.5
@@ -89,26 +95,29 @@ class Scene:
 
 
 @lru_cache(maxsize=10_000)
-def scene(seed: int, index: int) -> Scene:
+def scene(seed: int, index: int, larger: float = 1.0) -> Scene:
     """What image `index` shows. The shape of the main object goes round the classes; the rest is drawn.
 
-    Scenes are kept: a source's targets are asked for again and again.
+    larger: area of every object in multiples of what it is else, 1 to LARGEST. Scenes are kept: a source's targets are
+    asked for again and again.
     """
     rng = generator("shapes", seed, index)
-    area = float(rng.uniform(*MAIN_AREA))
+    area = larger * float(rng.uniform(*MAIN_AREA))
     kinds = [CLASSES[index % len(CLASSES)], *(str(kind) for kind in rng.choice(CLASSES, rng.integers(MOST_OBJECTS)))]
     placed: list[Shape] = []
     for number, kind in enumerate(kinds):
         share = area if number == 0 else LESSER * area
-        margin = _MARGIN if number == 0 else _MARGIN * math.sqrt(LESSER)
+        margin = _MARGIN * math.sqrt(larger * (1 if number == 0 else LESSER))
         angle, depth = float(rng.uniform(-90, 90)), float(rng.uniform(1, 3))
         colour = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.7, 1), rng.uniform(0.55, 1))
-        while True:  # lesser objects find a place that is free; the first place of the main one always is
+        for _ in range(
+            TRIES
+        ):  # lesser objects look for a place that is free; the first place of the main one always is
             x, y = (float(v) for v in rng.uniform(margin, 1 - margin, 2))
             shape = Shape(kind, (x, y), share, angle, depth, colour)
             if all(math.dist(shape.centre, s.centre) > 1.05 * (shape.radius + s.radius) for s in placed):
+                placed.append(shape)
                 break
-        placed.append(shape)
     heading = rng.uniform(0, 2 * math.pi)
     waves = tuple(
         (float(rng.uniform(2, 12)), float(rng.uniform(0, math.pi)), float(rng.uniform(0, 2 * math.pi)))
