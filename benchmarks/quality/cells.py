@@ -179,7 +179,7 @@ def _length(
 
 
 TRIALS = (1, 4)
-"""Epochs of the two runs that say what an epoch of an arm costs, and what a run costs without any; more where that is short."""
+"""Epochs of the two runs that say what an epoch of an arm costs, and what a run costs without any."""
 ENOUGH = 0.1
 """Share of its time that an arm's epochs are tried for at least: a few short ones are measured badly."""
 

@@ -1,8 +1,9 @@
 """Every kind of target is learned by every family: benchmarks/shapes.py at seed 0, held to floors.
 
 A floor stands well below what was measured (docs/log.md), so that another machine's rounding does not matter, and well
-above what the best constant answer scores: 1/6 of the classes, mAP 0.30 of the labels (0.17 of Swin's), mean IoU 0.47 of objects on
-ground, R2 0 of numbers and depths. Swin is asked for the shapes of objects of four times the area: benchmarks/shapes.py says why.
+above what the best constant answer scores: 1/6 of the classes, mAP 0.30 of the labels (0.17 of Swin's), mean IoU 0.47
+of objects on ground, R2 0 of numbers and depths. Swin tells shapes apart on objects of four times the area:
+benchmarks/shapes.py says why.
 """
 
 from __future__ import annotations
