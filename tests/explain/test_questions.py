@@ -88,8 +88,14 @@ def test_a_region_of_the_image_or_where_the_answer_is_that(picture: np.ndarray[A
         assert np.array_equal(made.raw, expected[0].numpy())
     everywhere = explain(artifact, picture, "a", method="relevance", target=common)
     assert not np.array_equal(made.raw, everywhere.raw)
+    numbered = explain(artifact, picture, "a", method="relevance", target=common, region=mask * 256)
+    assert np.array_equal(
+        numbered.raw, explain(artifact, picture, "a", target=common, region=mask, method="relevance").raw
+    )
     there = explain(artifact, picture, "a", method="rollout", target=common, region="answer")
     assert not np.array_equal(there.raw, explain(artifact, picture, "a", method="rollout").raw)
+    assert there.caption.endswith(f"read where the answer is {PARTS.state()['labels'][common]}")
+    assert explain(artifact, picture, "a", method="rollout", region=mask).caption.endswith("read in a region")
 
 
 def test_what_one_image_has_not_is_told_from_what_no_image_has(picture: np.ndarray[Any, Any]) -> None:
@@ -154,6 +160,11 @@ def test_the_gaze_of_one_patch_and_the_token_read_from_are_in_the_caption(pictur
         (ANIMALS, {"method": "rollout", "reader": "dist"}, "no token 'dist' to read from in this model: it has cls"),
         (ANIMALS, {"method": "relevance", "region": np.ones(SIZE, bool)}, "answers once for the whole image"),
         (PARTS, {"method": "relevance", "reader": "cls"}, "reads no such token"),
+        (PARTS, {"method": "relevance", "region": "anwser"}, "no region 'anwser': give a mask of the image's pixels"),
+        (PARTS, {"method": "relevance", "region": np.ones((8, 8), bool)}, "shape .8, 8., and the image has 32 rows of"),
+        (PARTS, {"method": "relevance", "region": [[True]]}, "this one has the shape .1, 1."),
+        (PARTS, {"method": "rollout", "cell": (0, 0), "region": np.ones(SIZE, bool)}, "a cell and a region both say"),
+        (ANIMALS, {"method": "rollout", "cell": (0, 0), "reader": "cls"}, "a cell and a reader both say whose gaze"),
         (HEIGHT, {"method": "relevance", "region": "answer"}, "one map, which is the largest everywhere"),
         (
             ANIMALS,

@@ -17,7 +17,7 @@ from vitrail.explain.defaults import default_method, fitting
 from vitrail.explain.explainable import Explainable
 from vitrail.explain.explanation import Explanation
 from vitrail.explain.methods import Method, get_method
-from vitrail.explain.question import Answered, Mask, Question, answered, instead, refuse
+from vitrail.explain.question import Answered, Mask, Question, answered, instead, refuse, refuse_region
 from vitrail.explain.question import output_names as output_names
 from vitrail.runtime.torch_engine import make_engine
 
@@ -120,6 +120,7 @@ class _Posed:
 
 def _pose(artifact: Explained, pixels: Pixels, source: str, method: Method, question: Question) -> _Posed:
     """Ask the model for its answer, and make of the question what methods compute with."""
+    refuse_region(question, pixels.shape[:2])
     device = next(artifact.model.parameters()).device
     preprocessor = artifact.preprocessor
     ready = preprocessor(pixels)[None]  # (1, C, H, W)

@@ -63,11 +63,16 @@ def refuse(question: Question, method: Method, model: Explainable, labels: Seque
         raise UsageError(f"'{labels[named[0]]}' cannot be set against itself: name another class, or leave it out")
     if question.region is not None and not model.task.dense:
         raise UsageError("this model answers once for the whole image: a region can be asked of a value per pixel only")
+    if where_said and question.region != "answer":
+        raise UsageError(f"no region '{question.region}': give a mask of the image's pixels, or 'answer'")
     if where_said and len(labels) < 2:
         raise UsageError("this model has one map, which is the largest everywhere: give a region of pixels, or none")
     if question.reader is not None:
         readers(model, question.reader)
     if question.cell is not None:
+        for named, other in (("reader", question.reader), ("region", question.region)):
+            if other is not None:
+                raise UsageError(f"a cell and a {named} both say whose gaze is asked for: leave one of them out")
         if not method.by_cell:
             use = instead(model, lambda other: other.by_cell)
             raise UsageError(f"{method.name} does not follow the gaze of a single patch: leave the cell out{use}")
@@ -75,6 +80,18 @@ def refuse(question: Question, method: Method, model: Explainable, labels: Seque
         if not (0 <= question.cell[0] < height and 0 <= question.cell[1] < width):
             where = f"{question.cell[0]},{question.cell[1]}"
             raise UsageError(f"no patch {where}: this model's last grid has {height} rows of {width}, counted from 0")
+
+
+def refuse_region(question: Question, size: tuple[int, int]) -> None:
+    """UsageError for a region that is no mask of an image of (height, width) pixels: it would be laid elsewhere."""
+    if question.region is None or isinstance(question.region, str):
+        return
+    shape = np.shape(question.region)
+    if shape != size:
+        raise UsageError(
+            f"a region says of each pixel of the image whether it is in it: this one has the shape {shape}, and the "
+            f"image has {size[0]} rows of {size[1]}"
+        )
 
 
 def instead(model: Explainable, able: Callable[[Method], bool]) -> str:
@@ -109,12 +126,13 @@ def answered(
     if other == wanted:
         raise NotHere(f"the answer is '{labels[wanted]}' itself, and cannot be set against it: name a target class")
     words = labels[wanted] if other is None else f"{labels[wanted]} and not {labels[other]}"
-    region = None
+    region, where = None, ""
     if question.region is not None:
         seen = _seen(question.region, outputs, wanted, preprocessor, labels[wanted])[window]
         region = torch.from_numpy(seen.copy())[None].to(device)  # (1, H, W)
         if not region.any():
             raise NotHere("nothing of the region is in the part of the image that is explained: choose another")
+        where = f"where the answer is {labels[wanted]}" if isinstance(question.region, str) else "in a region"
         words += " where the answer is that" if isinstance(question.region, str) else " in a region"
     target = Target(
         torch.tensor([wanted], device=device),
@@ -124,6 +142,7 @@ def answered(
         question.cell,
     )
     through = [f"read from {question.reader}"] if question.reader else []
+    through += [f"read {where}"] if where and not method.by_class else []
     through += [f"gaze of patch {question.cell[0]},{question.cell[1]}"] if question.cell is not None else []
     return Answered(target, words if method.by_class else "", ", ".join(through))
 
@@ -143,8 +162,9 @@ def _seen(
         if not said.any():
             raise NotHere(f"the answer is '{name}' nowhere on this image: name another class, or no region")
         return said
-    canvas = preprocessor.canvas(*region.shape)
-    fitted: Mask = preprocessor.fit_values(np.asarray(region, np.uint8), np.zeros(canvas, np.uint8)) > 0
+    inside = np.asarray(region) != 0  # masks from files say 255, or the number of a class
+    canvas = preprocessor.canvas(*inside.shape)
+    fitted: Mask = preprocessor.fit_values(inside.astype(np.uint8), np.zeros(canvas, np.uint8)) > 0
     return fitted
 
 
