@@ -70,9 +70,9 @@ def refuse(question: Question, method: Method, model: Explainable, labels: Seque
     if question.reader is not None:
         readers(model, question.reader)
     if question.cell is not None:
-        for named, other in (("reader", question.reader), ("region", question.region)):
+        for kind, other in (("reader", question.reader), ("region", question.region)):
             if other is not None:
-                raise UsageError(f"a cell and a {named} both say whose gaze is asked for: leave one of them out")
+                raise UsageError(f"a cell and a {kind} both say whose gaze is asked for: leave one of them out")
         if not method.by_cell:
             use = instead(model, lambda other: other.by_cell)
             raise UsageError(f"{method.name} does not follow the gaze of a single patch: leave the cell out{use}")
