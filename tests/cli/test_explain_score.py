@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from vitrail import artifact
+from vitrail.assemble import build_model
 from vitrail.cli.layout import wrapped
 from vitrail.cli.main import main
+from vitrail.data.preprocess import Preprocessor
+from vitrail.settings import build
+from vitrail.tasks import create_task
 
 Output = pytest.CaptureFixture[str]
 
@@ -78,6 +83,20 @@ def test_the_verdict_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch)
     assert len(lines) > 3
     assert max(map(len, lines)) <= 60
     assert " ".join(lines) == text.strip()
+
+
+def test_a_method_that_does_not_fit_is_answered_with_those_that_do(tmp_path: Path, capsys: Output) -> None:
+    stated = {"width": 8, "depths": [1, 1, 1, 1]}
+    config = build({
+        "data.source": "shapes", "model.name": "resnet18", "model.image_size": 32, "model.patch_size": 2,
+        **{f"model.options.{name}": value for name, value in stated.items()},
+    })  # fmt: skip
+    task = create_task("classify", ["circle", "square"])
+    artifact.save(tmp_path / "m", build_model(config, task).eval(), config, task, Preprocessor.from_config(config), {})
+    assert main(["explain", str(tmp_path / "m"), "--score", "shapes", "--images", "8", "--method", "rollout"]) == 2
+    err = capsys.readouterr().err
+    assert "rollout: ResNet has no attention" in err
+    assert "methods that do: grad_cam, input_gradient" in err
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from vitrail.errors import UsageError
 from vitrail.explain.explainable import Explainable, unsuited
 from vitrail.explain.methods import get_method, list_methods
 
@@ -52,3 +53,10 @@ def default_method(model: Explainable) -> str:
 def fitting(model: Explainable) -> list[str]:
     """Names of the methods that can explain a model, in alphabetical order."""
     return [name for name in list_methods() if not get_method(name).fits(model)]
+
+
+def misfit(model: Explainable, reasons: Mapping[str, str]) -> UsageError:
+    """For who asked for methods that do not fit a model: each with its reason, and the names of those that do."""
+    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    able = ", ".join(fitting(model))
+    return UsageError(f"{why}; {f'methods that do: {able}' if able else 'no method fits this model'}")

@@ -13,7 +13,7 @@ import torch
 from vitrail.contracts import Floats, Pixels, Prediction, Task
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import UsageError
-from vitrail.explain.defaults import default_method, fitting
+from vitrail.explain.defaults import default_method, misfit
 from vitrail.explain.explainable import Explainable
 from vitrail.explain.explanation import Explanation
 from vitrail.explain.methods import Method, get_method
@@ -140,14 +140,8 @@ def _explainable(artifact: Explained) -> Explainable:
 def _refuse(method: Method, model: Explainable, question: Question, task: Task) -> None:
     """UsageError for what a method cannot do with a model."""
     if why := method.fits(model):
-        raise UsageError(f"{method.name}: {why}; {_instead(model)}")
+        raise misfit(model, {method.name: why})
     refuse(question, method, model, output_names(task))
-
-
-def _instead(model: Explainable) -> str:
-    """The methods that fit a model, for one who asked for another."""
-    able = fitting(model)
-    return f"methods that do: {', '.join(able)}" if able else "no method fits this model"
 
 
 def centre_window(size: tuple[int, ...], window: tuple[int, int] | None) -> tuple[slice, ...]:

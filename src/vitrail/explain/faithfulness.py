@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vitrail.contracts import Backbone, Task
 from vitrail.errors import UsageError
+from vitrail.explain.defaults import misfit
 from vitrail.explain.explainable import Explainable
 from vitrail.explain.methods import Method, get_method, list_methods
 from vitrail.explain.target import Target
@@ -84,7 +85,7 @@ def score(
     """
     able, refused = fitting(model, plan.methods)
     if not able:
-        raise UsageError("; ".join(f"{name}: {why}" for name, why in refused.items()))
+        raise misfit(model, refused)
     methods = [get_method(name) for name in able]
     scorer = _Scorer(model, task, plan.baselines, methods)
     whole = cast(nn.Module, model)

@@ -12,7 +12,7 @@ from vitrail.contracts import Source
 from vitrail.data.sources import open_source
 from vitrail.errors import DataError, UsageError
 from vitrail.evaluate.evaluator import Evaluation
-from vitrail.explain.defaults import default_method
+from vitrail.explain.defaults import default_method, misfit
 from vitrail.explain.explainable import Explainable
 from vitrail.explain.faithfulness import Plan, fitting, score
 from vitrail.explain.methods import get_method
@@ -114,7 +114,7 @@ def of_data(
     source, indices, split = _held_out(artifact, run, data)
     able, refused = fitting(artifact.model, methods)
     if not able:
-        raise UsageError("; ".join(refused.values()))
+        raise misfit(artifact.model, refused)
     plan = Plan(able)
     chosen = drawn(indices, images)
     passes = plan.passes(artifact.model, len(chosen))
