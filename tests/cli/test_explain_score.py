@@ -89,6 +89,7 @@ def test_a_method_that_does_not_fit_is_answered_with_those_that_do(tmp_path: Pat
     stated = {"width": 8, "depths": [1, 1, 1, 1]}
     config = build({
         "data.source": "shapes", "model.name": "resnet18", "model.image_size": 32, "model.patch_size": 2,
+        "model.pooling": "mean",
         **{f"model.options.{name}": value for name, value in stated.items()},
     })  # fmt: skip
     task = create_task("classify", ["circle", "square"])
