@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,20 @@ def test_a_folder_that_is_no_data_of_the_task_is_taken_as_its_images(
     out = capsys.readouterr().out
     assert "On 14 images," in out
     assert "Pointing" not in out
+
+
+def test_images_that_cannot_be_read_are_named_and_not_counted(
+    finished_run: Path, photos: Path, tmp_path: Path, capsys: Output
+) -> None:
+    shutil.copytree(photos / "red", tmp_path / "mixed")
+    (tmp_path / "mixed" / "empty.png").touch()
+    words = [str(finished_run), "--score", str(tmp_path / "mixed"), "--method", "rollout", "--json"]
+    assert main(["explain", *words, "--out", str(tmp_path / "e")]) == 0
+    said = capsys.readouterr()
+    assert "empty.png: empty file" in said.err
+    found = json.loads(said.out)["explain"]["faithfulness"]
+    assert found["unread"] == [{"path": "empty.png", "reason": "empty file"}]
+    assert found["images"] == 14
 
 
 def test_the_verdict_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

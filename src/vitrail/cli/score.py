@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,13 @@ def score(
         raise UsageError(f"--images must be at least 1, not {count}")
     artifact = load(run, device).artifact
     counter = Counter("scored")
-    trust = of_data(artifact, Path(run), data, count, methods, print, counter)
+    failed: list[dict[str, str]] = []
+
+    def unread(key: str, reason: str) -> None:
+        failed.append({"path": key, "reason": reason})
+        print(f"{key}: {reason}", file=sys.stderr)
+
+    trust = of_data(artifact, Path(run), data, count, methods, print, counter, unread)
     counter.close()
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(trust.csv())
@@ -54,6 +61,7 @@ def score(
     record = {
         "images": trust.images, **({"split": trust.split} if trust.split else {}), "answer": trust.left,
         "baselines": list(trust.baselines), "verdict": told,
+        **({"unread": failed} if failed else {}),
         "methods": [summary.record() for summary in trust.summaries], "refused": dict(trust.refused),
     }  # fmt: skip
     return Outcome(

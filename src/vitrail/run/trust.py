@@ -67,7 +67,10 @@ def of_run(
         )
     journal.say(f"scoring explanations on {count} {split} images")
     chosen = drawn(data.indices(split), count)
-    found = samples(data.source, chosen, artifact.preprocessor, artifact.task)
+    found = samples(
+        data.source, chosen, artifact.preprocessor, artifact.task,
+        lambda key, reason: journal.warn(f"not scored: {key}: {reason}"),
+    )  # fmt: skip
     try:
         return score(artifact.model, artifact.task, found, plan).of_split(split), ""
     except UsageError as error:  # the run is not worth failing for
@@ -103,11 +106,12 @@ def drawn(indices: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]], c
 
 def of_data(
     artifact: Artifact, run: Path, data: str, images: int, methods: Sequence[str] | None,
-    say: Callable[[str], None], progress: Callable[[int], None],
+    say: Callable[[str], None], progress: Callable[[int], None], unread: Callable[[str, str], None],
 ) -> Trust:  # fmt: skip
     """Methods, all that fit the model where none are named, scored on some of the images of `data`.
 
-    The run's own data are scored on what was held out; other data whole.
+    The run's own data are scored on what was held out; other data whole. unread: told key and reason of each image that
+    cannot be read, which is left out.
 
     Raises UsageError and DataError where the data cannot be opened, DataError where none can be used.
     """
@@ -120,7 +124,7 @@ def of_data(
     passes = plan.passes(artifact.model, len(chosen))
     whose = f" {split}" if split else ""
     say(f"scoring {', '.join(able)} on {len(chosen):,}{whose} images: up to {passes:,} passes of the model")
-    found = samples(source, chosen, artifact.preprocessor, artifact.task)
+    found = samples(source, chosen, artifact.preprocessor, artifact.task, unread)
     trust = score(artifact.model, artifact.task, found, plan, progress)
     return trust.of_split(split, refused)
 

@@ -37,12 +37,20 @@ def nowhere(output: int) -> None:
     return
 
 
-def samples(source: Source, indices: Sequence[int], preprocessor: Preprocessor, task: Task) -> Iterator[Sample]:
-    """Those of a source that can be read, in the order of `indices`."""
+def samples(
+    source: Source, indices: Sequence[int], preprocessor: Preprocessor, task: Task,
+    unread: Callable[[str, str], None] | None = None,
+) -> Iterator[Sample]:  # fmt: skip
+    """Those of a source that can be read, in the order of `indices`. unread: told key and reason of the others; where
+    nobody is told, the first of them raises BadImage.
+    """
     for index in indices:
         try:
             pixels = source.read(index, preprocessor.channels)
-        except BadImage:
+        except BadImage as error:
+            if unread is None:
+                raise
+            unread(source.items[index].key, error.reason)
             continue
         ready = preprocessor(pixels)
         window = centre_window(ready.shape[1:], preprocessor.windows)
