@@ -118,7 +118,9 @@ class Files:
                 for method in by_head
                 if method != "raw_attention"
             }
-        self.album.add(explanations, looked, explainer.label, explainer.layer, explainer.head, heads)
+        self.album.add(
+            explanations, looked, explainer.label, explainer.layer, explainer.head, heads, explainer.question
+        )
 
     def _sheet(self, explainer: Explainer, first: Explanation, method: str, name: str, ending: str) -> None:
         from vitrail.explain.explainer import explain_heads

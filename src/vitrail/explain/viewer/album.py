@@ -17,6 +17,7 @@ from vitrail.contracts import CellMap, Floats
 from vitrail.explain import overlay, page
 from vitrail.explain.explainer import centre_window
 from vitrail.explain.explanation import Explanation
+from vitrail.explain.question import Question
 from vitrail.explain.viewer import pack
 from vitrail.explain.viewer.gaze import POOL, Gaze, GazeLayer, photo
 
@@ -76,11 +77,13 @@ class Album:
     def add(
         self, explanations: Sequence[Explanation], gaze: Gaze | None, model: str,
         layer: int | None = None, head: int | None = None, heads: Mapping[str, Sequence[Floats]] | None = None,
+        question: Question | None = None,
     ) -> None:  # fmt: skip
         """One image under one model: what each method says of it, and where its tokens look.
 
         layer, head: where the sliders stand at first, negative from the end, None for what stands nearest to the
-        answer.  heads: of methods other than raw attention, each layer's heads (A, h, w). Models are told apart by
+        answer.  heads: of methods other than raw attention, each layer's heads (A, h, w).  question: what the
+        explanations were asked: the page begins with the token or the patch that it names. Models are told apart by
         their name; attention of one name has one shape. Once the page is full, further images are only counted.
         """
         if self.left_out:
@@ -93,7 +96,7 @@ class Album:
             geometry = len(json.dumps(self._packed)) - before + len(json.dumps(self._models[model]))
         self._models.setdefault(model, {"name": model})
         entry = _entry(explanations, list(self._models).index(model), heads or {})
-        entry |= {"attends": gaze is not None, **_start(gaze, layer, head)}
+        entry |= {"attends": gaze is not None, **_start(gaze, layer, head), **_asked(gaze, question or Question())}
         size = len(_safe(entry)) + 200 + geometry
         if size > self._left:
             self.left_out += 1
@@ -186,6 +189,17 @@ def _start(gaze: Gaze | None, layer: int | None, head: int | None) -> dict[str, 
         return {"layer": None, "head": None}
     heads = blocks[-1 if layer is None else layer % len(blocks)].heads
     return {"layer": None if layer is None else layer % len(blocks), "head": None if head is None else head % heads}
+
+
+def _asked(gaze: Gaze | None, question: Question) -> dict[str, Any]:
+    """From whom the page looks at first, as a place on the image where it is a patch; whether in a region of it."""
+    query: dict[str, Any] | None = None
+    if gaze is not None and question.reader is not None:
+        query = {"kind": "prefix", "place": gaze.prefix_names.index(question.reader)}
+    elif gaze is not None and question.cell is not None:
+        (row, column), (height, width), (down, across) = question.cell, gaze.stages[-1].grid, gaze.spans[-1]
+        query = {"kind": "point", "x": across * (column + 0.5) / width, "y": down * (row + 0.5) / height}
+    return {"query": query, "regional": question.region is not None}
 
 
 def _entry(explanations: Sequence[Explanation], model: int, heads: Mapping[str, Sequence[Floats]]) -> dict[str, Any]:

@@ -65,7 +65,8 @@ function readout(map) {
   if (!state.live) {
     if (!state.image.attends) return "This model has no attention that can be seen: hovering shows nothing.";
     if (state.image.carries === "none") return "This image carries no attention: the page is full.";
-    return state.gaze ? "Of the answer as a whole. Point at a patch to see where it looks." : "";
+    const what = state.image.regional ? "Of the answer in the region asked for" : "Of the answer as a whole";
+    return state.gaze ? `${what}. Point at a patch to see where it looks.` : "";
   }
   if (!map) return "This layer has no such token.";
   const [, width] = map.grid, best = map.values.indexOf(map.high), kept = map.prefix.reduce((sum, part) => sum + part, 0);

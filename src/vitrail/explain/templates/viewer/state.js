@@ -16,6 +16,7 @@ class State {
     this.over = null;
     for (const image of data.images) image.methods.push(...this.added(image));
     this.start();
+    this.pinned = this.asks;
   }
 
   get query() { return this.over || this.pinned; }
@@ -23,9 +24,11 @@ class State {
   get gaze() { return this.gazes.get(this.image) || null; }
   get shown() { return this.image.methods[this.method]; }
   // What the page computes of the attention it carries: the method that is shown, or where a patch looks while one is
-  // asked under a method that knows nothing of single patches. Null where a method's own map is shown.
+  // asked under a method that knows nothing of single patches. Null where a method's own map is shown: of an answer read
+  // in a region too, which the page does not carry.
   get way() {
     if (this.gaze === null) return null;
+    if (this.image.regional && this.shown.map && this.query.kind === "answer") return null;
     return this.shown.name in LIVE ? this.shown.name : this.query.kind === "answer" ? null : "raw_attention";
   }
 
@@ -42,6 +45,9 @@ class State {
     if (!this.live) return this.at ? this.at.heads.length : 0;
     return this.way === "raw_attention" && !this.gaze.mean ? this.at.heads : 0;
   }
+
+  // From whom the explanation that is shown was asked for: a token, a patch, or the answer.
+  get asks() { return (this.shown.name in LIVE && this.shown.map && this.image.query) || ANSWER; }
 
   added(image) {
     if (image.carries === "none") return [];
@@ -61,9 +67,10 @@ class State {
 
   // The method slider. A method that knows nothing of single patches shows the answer.
   choose(place) {
+    const before = this.shown && this.shown.name in LIVE;
     this.method = place;
     this.over = null;
-    if (!(this.shown.name in LIVE)) this.pinned = ANSWER;
+    if (!before || !(this.shown.name in LIVE)) this.pinned = this.asks;
   }
 
   // The layer slider, in the method that is shown.
@@ -75,7 +82,7 @@ class State {
     this.choose(Math.max(0, image.methods.findIndex(method => method.name === name)));
     if (other) {
       this.start();
-      if (this.pinned.kind === "prefix") this.pinned = ANSWER;
+      if (this.pinned.kind === "prefix") this.pinned = this.asks;
     }
   }
 
