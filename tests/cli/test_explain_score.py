@@ -115,6 +115,17 @@ def test_a_method_that_does_not_fit_is_answered_with_those_that_do(tmp_path: Pat
     assert "methods that do: grad_cam, input_gradient" in err
 
 
+def test_where_the_table_cannot_be_written_is_said_in_words(finished_run: Path, tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "taken").touch()
+    words = ["explain", str(finished_run), "--score", "shapes", "--images", "2", "--method", "raw_attention"]
+    assert main([*words, "--out", str(tmp_path / "taken")]) == 2
+    assert "is a file: name a folder" in capsys.readouterr().err
+    assert main([*words, "--out", str(tmp_path / "taken" / "below")]) == 4
+    err = capsys.readouterr().err
+    assert "cannot write" in err
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

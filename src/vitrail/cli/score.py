@@ -27,7 +27,8 @@ def score(
 ) -> Outcome:
     """Score the methods named, or all that fit, on some images of `data`; write the table and say it in words.
 
-    Raises UsageError where fewer than one image is asked for, or no method fits.
+    Raises UsageError where fewer than one image is asked for, `out` is a file, or no method fits; TrainingError where
+    the disk refuses.
     """
     from vitrail import durable
     from vitrail.explain.trust.words import verdict
@@ -37,6 +38,8 @@ def score(
     count = IMAGES if images is None else images
     if count < 1:
         raise UsageError(f"--images must be at least 1, not {count}")
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file: name a folder")  # said before an hour of scoring, not after
     artifact = load(run, device).artifact
     counter = Counter("scored")
     failed: list[dict[str, str]] = []
@@ -50,8 +53,11 @@ def score(
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(trust.csv())
     path = (out or Path(run) / "explained") / NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
-    durable.write_file(path, text.getvalue())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write_file(path, text.getvalue())
+    except OSError as error:
+        raise durable.storage_error(error, f"cannot write {path}") from None
     for name, why in trust.refused.items():
         print(f"not scored: {name.replace('_', ' ')}: {why}")
     print(f"\n{shown(trust)}\n")
