@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vitrail.assemble import create_model
+from vitrail.cli.explained import choose
 from vitrail.cli.main import main
 from vitrail.explain import explainer
-from vitrail.explain.question import NotHere
+from vitrail.explain.question import NotHere, Question
 
 Output = pytest.CaptureFixture[str]
 
@@ -187,6 +190,15 @@ def test_an_answer_cannot_be_set_against_itself_whatever_the_image(
     assert f"{picture}: the answer is '{answer}' itself" in capsys.readouterr().err
     other = {"red": "green", "green": "red"}[answer]
     assert main([*words, "--against", other]) == 0
+
+
+def test_from_a_token_that_the_head_does_not_read_only_attention_is_followed() -> None:
+    model = create_model("vit_tiny", "classify", 2, image_size=16, patch_size=8, depth=1, pooling="mean", cls=True)
+    asked = Question(reader="cls")
+    assert choose(model, "all", asked, None, None) == ["raw_attention", "rollout"]
+    assert choose(model, None, replace(asked, target=1), None, None) == ["rollout"]  # which says why it cannot
+    read = create_model("vit_tiny", "classify", 2, image_size=16, patch_size=8, depth=1)
+    assert {"occlusion", "relevance"} < {*choose(read, "all", asked, None, None)}
 
 
 def test_what_the_default_method_cannot_be_asked_is_asked_of_one_that_can(

@@ -160,6 +160,11 @@ def test_the_gaze_of_one_patch_and_the_token_read_from_are_in_the_caption(pictur
         (ANIMALS, {"method": "rollout", "reader": "dist"}, "no token 'dist' to read from in this model: it has cls"),
         (ANIMALS, {"method": "relevance", "region": np.ones(SIZE, bool)}, "answers once for the whole image"),
         (PARTS, {"method": "relevance", "reader": "cls"}, "reads no such token"),
+        (
+            ANIMALS,
+            {"method": "occlusion", "reader": "register"},
+            "not read from register.*use raw_attention or rollout",
+        ),
         (PARTS, {"method": "relevance", "region": "anwser"}, "no region 'anwser': give a mask of the image's pixels"),
         (PARTS, {"method": "relevance", "region": np.ones((8, 8), bool)}, "shape .8, 8., and the image has 32 rows of"),
         (PARTS, {"method": "relevance", "region": [[True]]}, "this one has the shape .1, 1."),

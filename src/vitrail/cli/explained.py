@@ -146,12 +146,14 @@ def choose(model: Any, named: str | None, question: Question, layer: int | None,
     Raises UsageError where of all none can be asked so.
     """
     from vitrail.explain.defaults import default_method, fitting
+    from vitrail.explain.explainable import unread
     from vitrail.explain.methods import Method, get_method
 
     def able(method: Method) -> bool:
         of_class = question.target is not None or question.against is not None
+        of_token = question.reader is not None and unread(model, question.reader)
         asked = (
-            (of_class, method.by_class), (question.cell is not None, method.by_cell),
+            (of_class, method.by_class), (question.cell is not None or of_token, method.by_cell),
             (layer is not None, method.by_layer), (head is not None, method.by_head),
         )  # fmt: skip
         return all(can for wanted, can in asked if wanted)

@@ -91,6 +91,14 @@ def readers(model: Explainable, reader: str | None = None) -> tuple[int, ...]:
     return (names.index(reader),)
 
 
+def unread(model: Explainable, reader: str) -> bool:
+    """Whether the head reads nothing of a prefix token: attention can be followed from there, the answer is not its.
+
+    Raises UsageError as `readers` does.
+    """
+    return readers(model, reader)[0] not in readers(model)
+
+
 def resolve(index: int, count: int, kind: str) -> int:
     """A layer or head as given, negative from the end, -> its place; UsageError with the range when out of it."""
     if not -count <= index < count:

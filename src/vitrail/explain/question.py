@@ -13,7 +13,7 @@ from vitrail.contracts import Backbone, Task
 from vitrail.data.preprocess import Preprocessor
 from vitrail.errors import UsageError, unknown
 from vitrail.explain.defaults import fitting
-from vitrail.explain.explainable import Explainable, readers
+from vitrail.explain.explainable import Explainable, unread
 from vitrail.explain.methods import Method, get_method
 from vitrail.explain.target import Target
 
@@ -67,8 +67,9 @@ def refuse(question: Question, method: Method, model: Explainable, labels: Seque
         raise UsageError(f"no region '{question.region}': give a mask of the image's pixels, or 'answer'")
     if where_said and len(labels) < 2:
         raise UsageError("this model has one map, which is the largest everywhere: give a region of pixels, or none")
-    if question.reader is not None:
-        readers(model, question.reader)
+    if question.reader is not None and unread(model, question.reader) and not method.by_cell:
+        use = instead(model, lambda other: other.by_cell)
+        raise UsageError(f"the answer of this model is not read from {question.reader}: leave the reader out{use}")
     if question.cell is not None:
         for kind, other in (("reader", question.reader), ("region", question.region)):
             if other is not None:
