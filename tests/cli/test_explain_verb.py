@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from vitrail.assemble import create_model
-from vitrail.cli.explained import choose
+from vitrail.cli.explained import choose, sheet_words
 from vitrail.cli.main import main
-from vitrail.explain import explainer
+from vitrail.explain import explainer, layer_grid
 from vitrail.explain.question import NotHere, Question
 
 Output = pytest.CaptureFixture[str]
@@ -91,6 +91,30 @@ def test_every_layer_and_head_on_one_picture(finished_run: Path, picture: str, t
     assert (tmp_path / "f" / "0-attention_gradient-heads.png").exists()
     assert main([*words, str(tmp_path / "g"), "--target-class", "red"]) == 0
     assert (tmp_path / "g" / "0-raw_attention-heads.png").exists()
+
+
+def test_a_sheet_says_of_what_it_is() -> None:
+    beginning = "attention gradient: a row a layer, a column a head"
+    assert sheet_words("attention_gradient", Question(target="cat"), "cat") == f"{beginning}, for class cat"
+    asked = Question(reader="dist", against="dog")
+    assert sheet_words("attention_gradient", asked, "cat and not dog") == (
+        f"{beginning}, read from dist, for class cat and not dog"
+    )
+    raw = "raw attention: a row a layer, a column a head"
+    assert sheet_words("raw_attention", Question(cell=(3, 4)), "") == f"{raw}, gaze of patch 3,4"
+    assert sheet_words("raw_attention", Question(target="sky", region="answer"), "") == (
+        f"{raw}, read where the answer is sky"
+    )
+
+
+def test_a_sheet_is_told_the_class_that_it_explains(
+    finished_run: Path, picture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(layer_grid, "layer_grid", lambda *a: told.append(a[3][0]) or Image.new("RGB", (4, 4)))
+    words = ["--method", "attention_gradient", "--target-class", "green", "--grid", "--out", str(tmp_path / "e")]
+    assert main(["explain", str(finished_run), picture, *words]) == 0
+    assert told == ["attention gradient: a row a layer, a column a head, for class green"]
 
 
 def test_models_are_set_beside_one_another(finished_run: Path, picture: str, tmp_path: Path, capsys: Output) -> None:

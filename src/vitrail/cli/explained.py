@@ -82,7 +82,7 @@ class Files:
             if explainer.statistics is not None:
                 explainer.statistics.add(explanations[0].image)
             for method in explainer.sheets:
-                self._sheet(explainer, explanations[0], method, name, f"-{explainer.label}" if several else "")
+                self._sheet(explainer, explanations, method, name, f"-{explainer.label}" if several else "")
         if len(every) > 1:
             from vitrail.explain.side_by_side import side_by_side
 
@@ -122,20 +122,37 @@ class Files:
             explanations, looked, explainer.label, explainer.layer, explainer.head, heads, explainer.question
         )
 
-    def _sheet(self, explainer: Explainer, first: Explanation, method: str, name: str, ending: str) -> None:
+    def _sheet(
+        self, explainer: Explainer, explanations: Sequence[Explanation], method: str, name: str, ending: str
+    ) -> None:
         from vitrail.explain.explainer import explain_heads
         from vitrail.explain.layer_grid import layer_grid
         from vitrail.explain.viewer.gaze import photo
 
-        artifact = explainer.predictor.artifact
+        artifact, first = explainer.predictor.artifact, explanations[0]
         question = explainer.question
         if method not in explainer.methods:  # raw attention, which shows the same for every class
             of_region = question.target if isinstance(question.region, str) else None
             question = replace(question, target=of_region, against=None)
         layers = explain_heads(artifact, first.image, method, question)
-        words = f"{method.replace('_', ' ')}: a row a layer, a column a head"
-        sheet = layer_grid(photo(artifact.preprocessor, first.image), layers, first.answer, (words, name))
+        explained = next((each.target for each in explanations if each.method == method), "")
+        lines = (sheet_words(method, question, explained), name)
+        sheet = layer_grid(photo(artifact.preprocessor, first.image), layers, first.answer, lines)
         self._write(sheet, name, f"{ending}-{method}-heads")
+
+
+def sheet_words(method: str, question: Question, explained: str) -> str:
+    """What a sheet of layers and heads shows; explained: the output it is of, "" where it is the same for all."""
+    said = [f"{method.replace('_', ' ')}: a row a layer, a column a head"]
+    if question.reader is not None:
+        said.append(f"read from {question.reader}")
+    if question.cell is not None:
+        said.append("gaze of patch {},{}".format(*question.cell))
+    if question.region is not None and not explained:
+        said.append(f"read where the answer is {'that' if question.target is None else question.target}")
+    if explained:
+        said.append(f"for class {explained}")
+    return ", ".join(said)
 
 
 def choose(model: Any, named: str | None, question: Question, layer: int | None, head: int | None) -> list[str]:
