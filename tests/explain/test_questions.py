@@ -176,6 +176,10 @@ def test_the_gaze_of_one_patch_and_the_token_read_from_are_in_the_caption(pictur
             {"method": "relevance", "layer": 0},
             "does not look at single layers: leave the layer out, or use attention_",
         ),
+        (ANIMALS, {"method": "relevance", "target": 1.5}, "told by its name or its number, not 1.5"),
+        (ANIMALS, {"method": "rollout", "cell": (1.0, 0)}, "such as .3, 4., not .1.0, 0."),
+        (ANIMALS, {"method": "rollout", "cell": (1, 0, 0)}, "a cell is a row and a column of patches"),
+        (ANIMALS, {"method": "attention_gradient", "layer": "1"}, "a layer is a number, 0 to 2 here, not '1'"),
         (ANIMALS, {"method": "attention_gradient", "layer": 3}, "no layer 3: this model has 3, 0 to 2"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",  # alike in every process that collects them

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Protocol, SupportsIndex, cast
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +101,8 @@ def unread(model: Explainable, reader: str) -> bool:
 
 def resolve(index: int, count: int, kind: str) -> int:
     """A layer or head as given, negative from the end, -> its place; UsageError with the range when out of it."""
+    if not isinstance(index, SupportsIndex):
+        raise UsageError(f"a {kind} is a number, 0 to {count - 1} here, not {index!r}")
     if not -count <= index < count:
         raise UsageError(f"no {kind} {index}: this model has {count}, 0 to {count - 1} (or -{count} to -1)")
     return index % count

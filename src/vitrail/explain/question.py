@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, SupportsIndex, cast
 
 import numpy as np
 import torch
@@ -78,6 +78,8 @@ def refuse(question: Question, method: Method, model: Explainable, labels: Seque
             use = instead(model, lambda other: other.by_cell)
             raise UsageError(f"{method.name} does not follow the gaze of a single patch: leave the cell out{use}")
         height, width = cast(Backbone, model.backbone).stages()[-1].grid
+        if np.shape(question.cell) != (2,) or not all(isinstance(part, SupportsIndex) for part in question.cell):
+            raise UsageError(f"a cell is a row and a column of patches, such as (3, 4), not {question.cell!r}")
         if not (0 <= question.cell[0] < height and 0 <= question.cell[1] < width):
             where = f"{question.cell[0]},{question.cell[1]}"
             raise UsageError(f"no patch {where}: this model's last grid has {height} rows of {width}, counted from 0")
@@ -174,6 +176,8 @@ def _place(output: str | int, labels: Sequence[str]) -> int:
         if output not in labels:
             raise unknown("class", output, labels)
         return list(labels).index(output)
+    if not isinstance(output, SupportsIndex):
+        raise UsageError(f"a class is told by its name or its number, not {output!r}")
     if not 0 <= output < len(labels):
         raise UsageError(f"no class {output}: this model has {len(labels)}, 0 to {len(labels) - 1}")
     return output
