@@ -73,6 +73,15 @@ def test_any_shape_of_image_can_be_drawn(height: int, width: int, resize: Any) -
     assert made.overlay().width >= overlay.NARROWEST
 
 
+@pytest.mark.parametrize("shape", [(1, 400), (400, 1)])
+def test_what_is_said_of_a_line_of_pixels_can_be_seen(shape: tuple[int, int]) -> None:
+    pair = overlay.panels(np.zeros((*shape, 3), np.uint8), np.linspace(0, 1, 400, dtype=np.float32).reshape(shape))
+    assert min(pair.size) >= 12
+    right = np.asarray(pair.crop((pair.width // 2 + 3, 0, *pair.size)), np.float64).sum(axis=2)
+    along = right.mean(axis=shape.index(1))
+    assert (np.diff(along[::8]) > 0).mean() > 0.9
+
+
 def test_the_overlay_shows_image_and_heat_side_by_side() -> None:
     panels = np.asarray(explanation().panels())
     height, width = panels.shape[0], (panels.shape[1] - overlay.GAP) // 2

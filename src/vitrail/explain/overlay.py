@@ -18,6 +18,8 @@ Doubles = np.ndarray[Any, np.dtype[np.float64]]
 SIDE = 336
 """Longest side of each of the two panels, pixels."""
 MARGIN, GAP, BAR = 14, 6, 10
+THINNEST = 12
+"""Shorter side of a panel: of a line of pixels nothing could be seen."""
 NARROWEST = 420
 """Width of the picture where the image is narrow: the words need room."""
 ENDS = ("least in this image", "most")
@@ -77,9 +79,9 @@ def as_rgb(pixels: Pixels) -> Image.Image:
 
 
 def fitted(image: Image.Image, side: int = SIDE) -> Image.Image:
-    """The image with its longest side at `side`; small ones keep their pixels visible."""
+    """The image with its longest side at `side`; small ones keep their pixels visible, thin ones are drawn thicker."""
     scale = side / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    size = (max(THINNEST, round(image.width * scale)), max(THINNEST, round(image.height * scale)))
     return image.resize(size, Image.Resampling.NEAREST if scale >= 4 else Image.Resampling.LANCZOS)
 
 
