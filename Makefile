@@ -29,7 +29,7 @@ demo: $(READY)   ## train a ViT on real handwritten digits, explain it, say wher
 	@$(BIN)/vitrail train digits --model vit_tiny --epochs 60 --lr 2e-3 --name demo $(DEMO)
 
 test: $(READY)   ## run every test that needs no GPU and no network
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 lint: $(READY)   ## check style and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

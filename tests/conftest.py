@@ -18,6 +18,12 @@ no_network.install()
 settings.register_profile("untimed", deadline=None)  # no test times anything, least of all on a busy machine
 settings.load_profile("untimed")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first: at the end no worker has a long one left while the others wait."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -235,6 +235,31 @@ def test_what_the_default_method_cannot_be_asked_is_asked_of_one_that_can(
     assert "leave the head out, or use attention_gradient or raw_attention" in capsys.readouterr().err
 
 
+def test_a_region_is_read_from_a_mask_and_an_image_of_another_size_fails_alone(tmp_path: Path, capsys: Output) -> None:
+    small = ["model.options.depth=1", "model.options.width=16", "model.options.heads=2", "model.options.hidden=16"]
+    drawn = ["data.shapes.length=40", "data.shapes.size=32", "--image-size", "32", "task.decoder=linear", "threads=1"]
+    run = str(tmp_path / "run")
+    assert main(["train", "shapes", "--target", "mask", *small, *drawn, "--epochs", "1", "--out", run]) == 0
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    Image.fromarray(noise[:, :20]).save(tmp_path / "b.png")
+    left, right = np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.uint8)
+    left[:, :8], right[:, 24:] = 7, 255
+    maps = []
+    for name, mask in (("left", left), ("right", right)):
+        Image.fromarray(mask).save(tmp_path / f"{name}.png")
+        sources = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+        asked = ["--target-class", "ring", "--region", str(tmp_path / f"{name}.png"), "--out", str(tmp_path / name)]
+        capsys.readouterr()
+        assert main(["explain", run, *sources, "--method", "input_gradient", *asked, "--json"]) == 0
+        told = capsys.readouterr()
+        assert [row["status"] for row in json.loads(told.out)["explain"]["rows"]] == ["ok", "failed"]
+        assert "b.png: a region says of each pixel of the image whether it is in it" in told.err
+        maps.append(np.asarray(Image.open(tmp_path / name / "a-input_gradient.png")).astype(int))
+    assert np.abs(maps[0] - maps[1]).max() > 50
+    assert sheet_words("raw_attention", Question(region=left > 0), "").endswith(", read in a region")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -245,6 +270,8 @@ def test_what_the_default_method_cannot_be_asked_is_asked_of_one_that_can(
         (["--method", "all", "--head", "0", "--cell", "0,0", "--target-class", "red"], "leave some of it out"),
         (["--reader", "dist"], "no token 'dist'"),
         (["--region", "answer"], "this model answers once for the whole image"),
+        (["--region", "absent.png"], "--region takes 'answer' or a mask file, and there is no file 'absent.png'"),
+        (["--region", __file__], "test_explain_verb.py' is no mask: "),
         (["--beside", "absent"], "absent"),
     ],
 )

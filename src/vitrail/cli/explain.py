@@ -27,7 +27,10 @@ class ExplainOptions(Options):
     method: str | None = option("one by name, or all that fit the model, side by side (the family's own)", "NAME")
     target_class: str | None = option("explain this class, label, number or map instead of the answer", "NAME")
     against: str | None = option("why the target and not this one", "NAME")
-    region: Literal["answer"] | None = option("of masks: only where the target is the answer", "answer")
+    region: str | None = option(
+        "of masks and maps: only where the target is the answer, or where a mask file of the image's size is not 0",
+        "answer|FILE",
+    )
     reader: Literal["cls", "dist"] | None = option("which token to read from, cls or dist (both of them)", "TOKEN")
     cell: str | None = option("where one patch looks: its row and column in the last grid, such as 3,4", "ROW,COLUMN")
     layer: int | None = option("which layer; -1 is the last", "N")
@@ -124,7 +127,7 @@ def _explainers(run: str, options: ExplainOptions) -> list[Explainer]:
 
     Raises UsageError for an unknown method, and where none fits a model that can be asked all this.
     """
-    from vitrail.cli.explained import Explainer, by_name, cell_of, choose
+    from vitrail.cli.explained import Explainer, by_name, cell_of, choose, region_of
     from vitrail.cli.profiled import Statistics
     from vitrail.explain.explainer import output_names
     from vitrail.explain.methods import get_method
@@ -133,14 +136,14 @@ def _explainers(run: str, options: ExplainOptions) -> list[Explainer]:
 
     if options.method not in (None, "all"):
         get_method(str(options.method))
-    cell = cell_of(options.cell)
+    cell, region = cell_of(options.cell), region_of(options.region)
     runs = [run, *(one.strip() for one in (options.beside or "").split(",") if one.strip())]
     predictors = [load(one, options.device or "auto") for one in runs]
     made = []
     for predictor, label in zip(predictors, _labels(runs, predictors), strict=True):
         names = output_names(predictor.artifact.task)
         target, against = (by_name(text, names) for text in (options.target_class, options.against))
-        question = Question(target, against, options.region, options.reader, cell)
+        question = Question(target, against, region, options.reader, cell)
         methods = choose(predictor.artifact.model, options.method, question, options.layer, options.head)
         sheets = _sheets(predictor, methods) if options.grid else []
         statistics = Statistics(predictor, label if len(runs) > 1 else "") if options.statistics else None

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from vitrail.errors import UsageError
+from vitrail.errors import BadImage, UsageError
 
 if TYPE_CHECKING:
     from vitrail.cli.profiled import Statistics
     from vitrail.explain.explanation import Explanation
-    from vitrail.explain.question import Question
+    from vitrail.explain.question import Mask, Question
     from vitrail.explain.viewer.album import Album
     from vitrail.predict.naming import FileNames
     from vitrail.predict.predictor import Input, Predictor
@@ -149,7 +149,8 @@ def sheet_words(method: str, question: Question, explained: str) -> str:
     if question.cell is not None:
         said.append("gaze of patch {},{}".format(*question.cell))
     if question.region is not None and not explained:
-        said.append(f"read where the answer is {'that' if question.target is None else question.target}")
+        drawn = f"where the answer is {'that' if question.target is None else question.target}"
+        said.append(f"read {drawn if isinstance(question.region, str) else 'in a region'}")
     if explained:
         said.append(f"for class {explained}")
     return ", ".join(said)
@@ -196,6 +197,21 @@ def by_name(text: str | None, labels: Sequence[str]) -> str | int | None:
     if text is None or text in labels or not text.isdecimal():
         return text
     return int(text)
+
+
+def region_of(text: str | None) -> Mask | Literal["answer"] | None:
+    """The region "answer", or the mask in a file; UsageError where that cannot be read."""
+    if text is None or text == "answer":
+        return cast(Literal["answer"] | None, text)
+    from vitrail.contracts import MapFile
+    from vitrail.data.masks import read_mask
+
+    if not Path(text).is_file():
+        raise UsageError(f"--region takes 'answer' or a mask file, and there is no file '{text}'")
+    try:
+        return cast("Mask", read_mask(MapFile(Path(text))) != 0)
+    except BadImage as error:
+        raise UsageError(f"--region: '{text}' is no mask: {error.reason}") from None
 
 
 def cell_of(text: str | None) -> tuple[int, int] | None:

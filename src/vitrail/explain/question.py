@@ -86,12 +86,12 @@ def refuse(question: Question, method: Method, model: Explainable, labels: Seque
 
 
 def refuse_region(question: Question, size: tuple[int, int]) -> None:
-    """UsageError for a region that is no mask of an image of (height, width) pixels: it would be laid elsewhere."""
+    """NotHere for a region that is no mask of an image of (height, width) pixels: it would be laid elsewhere."""
     if question.region is None or isinstance(question.region, str):
         return
     shape = np.shape(question.region)
     if shape != size:
-        raise UsageError(
+        raise NotHere(
             f"a region says of each pixel of the image whether it is in it: this one has the shape {shape}, and the "
             f"image has {size[0]} rows of {size[1]}"
         )
