@@ -140,7 +140,7 @@ def test_explain_stands_in_the_run_by_default(finished_run: Path, photos: Path, 
         (["--method", "rolout"], 2, "unknown method 'rolout': did you mean 'rollout'?"),
         (["--layer", "7"], 2, "no layer 7: this model has 1"),
         (["--method", "raw_attention", "--head", "2"], 2, "no head 2: this model has 2"),
-        (["--head", "0"], 2, "rollout does not look at single heads"),
+        (["--method", "rollout", "--head", "0"], 2, "rollout does not look at single heads"),
     ],
 )
 def test_what_explain_cannot_do_is_said(
