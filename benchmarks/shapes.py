@@ -3,7 +3,7 @@
     python benchmarks/shapes.py --out OUT [--only vit,depth] [--seeds 2]
 
 Each cell is a run of `vitrail train` on one core, held to its test split beside the score of always giving the best
-constant answer. Expected: some five minutes of one core for each seed; tests/run/test_shapes_learned.py holds seed 0
+constant answer. Expected: some six minutes of one core for each seed; tests/run/test_shapes_learned.py holds seed 0
 to floors well below what this prints.
 
 What a transformer needs to learn an answer for the whole image from a few thousand images (measured, docs/log.md):
