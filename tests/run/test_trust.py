@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from tiny_settings import SHAPES
 
+from vitrail.assemble import create_model
+from vitrail.explain.trust.table import ALONE
 from vitrail.run import start, trust
-from vitrail.run.trust import drawn
+from vitrail.run.trust import MOST, MOST_PASSES, afforded, costs, drawn
 
 
 def test_a_short_run_leaves_it_out_and_says_why(tmp_path: Path) -> None:
@@ -40,6 +42,24 @@ def test_a_run_that_can_afford_it_has_the_table_and_repeats_it_to_the_digit(
     assert "scoring explanations on " in (tmp_path / "a" / "train.log").read_text()
     assert "centre prior" in tables[0]
     assert (">Pointing<" in tables[0]) == (target == "class")  # a model that says ground alone names no object
+
+
+@pytest.mark.parametrize("name", ["vit_tiny", "swin_tiny", "resnet18"])
+def test_a_long_run_scores_part_by_part_and_every_plan_costs_no_more_than_there_is(name: str) -> None:
+    """Shuffled models explain only the first few images: a plan of 48 takes less than 48 times that of one."""
+    small = {"depth": 2} if name.startswith("vit") else {"depths": (1, 1, 1, 1)}
+    model = create_model(name, "classify", 3, image_size=64, **small)
+    plans = trust._plans(model)
+    plan, count = afforded(model, plans, 1000, MOST_PASSES)
+    assert (plan, count) == (plans[0], MOST)
+    assert set(ALONE) < set(plan.levels)
+    least, most = costs(model, 1000)
+    assert most == plan.passes(model, MOST)
+    for budget in (least - 1, least, 3 * least, most - 1):
+        plan, count = afforded(model, plans, 1000, budget)
+        assert bool(count) == (budget >= least)
+        assert plan.passes(model, count) <= budget
+        assert count in (0, MOST) or plan.passes(model, count + 1) > budget
 
 
 def test_the_images_are_drawn_by_their_number_alone() -> None:

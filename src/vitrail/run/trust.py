@@ -45,25 +45,18 @@ def of_run(
     split = next((split for split in ("test", "val") if split in results), None)
     if split is None:
         return None, ""
-    able, _ = fitting(artifact.model)
-    cheap = [name for name in able if get_method(name).cost != "passes"]
-    if not cheap:
+    plans = _plans(artifact.model)
+    if not plans:
         return None, ""
     budget = int(min(MOST_PASSES, SHARE[config.train.freeze] * seen))
     there = len(data.indices(split))
     if there < LEAST:
         return None, f"{there} {split} images are too few to score explanations on"
-    needed = 0
-    full, *rest = _plans(cheap, default_method(artifact.model))
-    for plan in (full, *rest):
-        needed = LEAST * plan.passes(artifact.model)
-        count = min(MOST, there, budget // plan.passes(artifact.model))
-        if count >= (min(MOST, there) if plan is full else LEAST):  # part by part where that takes no image away
-            break
-    else:
+    plan, count = afforded(artifact.model, plans, there, budget)
+    if not count:
         return None, (
-            f"scoring explanations on {LEAST} images takes up to {needed:,} passes of the model, too much beside so "
-            f"short a training"
+            f"scoring explanations on {LEAST} images takes up to {plan.passes(artifact.model, LEAST):,} passes of the "
+            f"model, too much beside so short a training"
         )
     journal.say(f"scoring explanations on {count} {split} images")
     chosen = drawn(data.indices(split), count)
@@ -77,11 +70,31 @@ def of_run(
         return None, str(error)
 
 
-def _plans(cheap: Sequence[str], default: str) -> Sequence[Plan]:
-    """What to measure, the most telling first, each cheaper than the one before; in the end the default alone."""
+def _plans(model: Explainable) -> list[Plan]:
+    """What to measure, the most telling first, each cheaper than the one before; in the end the default alone.
+
+    None where nothing can be scored.
+    """
+    cheap = [name for name in fitting(model)[0] if get_method(name).cost != "passes"]
+    if not cheap:
+        return []
     part_by_part = Plan(cheap, levels=(CASCADE[0], *ALONE, "all"))
     plans = [part_by_part, Plan(cheap, levels=("all",)), Plan(cheap, ("blur",), ("all",))]
+    default = default_method(model)
     return plans + ([Plan([default], ("blur",), ("all",))] if default in cheap else [])
+
+
+def afforded(model: Explainable, plans: Sequence[Plan], there: int, budget: int) -> tuple[Plan, int]:
+    """The most telling plan that so many passes pay for, and on how many of the images that are there; else the last
+    plan, on none. Part by part, the first plan, is taken where that takes no image away.
+    """
+    most = min(MOST, there)
+    for plan in plans:
+        least = most if plan is plans[0] else LEAST
+        for count in range(most, least - 1, -1):
+            if plan.passes(model, count) <= budget:
+                return plan, count
+    return plans[-1], 0
 
 
 def costs(model: Explainable, there: int) -> tuple[int, int]:
@@ -89,13 +102,11 @@ def costs(model: Explainable, there: int) -> tuple[int, int]:
 
     there: images of the split that is scored. (0, 0) where nothing can be scored.
     """
-    able, _ = fitting(model)
-    cheap = [name for name in able if get_method(name).cost != "passes"]
-    if not cheap or there < LEAST:
+    plans = _plans(model)
+    if not plans or there < LEAST:
         return 0, 0
-    plans = _plans(cheap, default_method(model))
     most = max(plan.passes(model, min(MOST, there)) for plan in plans)
-    return min(LEAST * plan.passes(model) for plan in plans), min(MOST_PASSES, most)
+    return min(plan.passes(model, LEAST) for plan in plans), min(MOST_PASSES, most)
 
 
 def drawn(indices: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]], count: int) -> list[int]:
