@@ -53,17 +53,12 @@ def moderated(variances: Doubles, explained: Doubles, seeds: int) -> tuple[Doubl
 
 
 def seed_draws(
-    names: tuple[str, ...],
-    variances: Doubles,
-    explained: Doubles,
-    seeds: int,
-    resamples: int,
-    wanted: int = 0,
-) -> Doubles:
+    names: tuple[str, ...], variances: Doubles, explained: Doubles, seeds: int, resamples: int
+) -> Doubles:  # fmt: skip
     """What other seeds could have moved each model's mean score by: (R, M), around 0.
 
     variances (M,): between seeds.  explained (M,): the part of them that few test images alone explain, since each seed
-    errs on other images; that part is in the draws of images already.  wanted: for the mean of so many seeds instead.
+    errs on other images; that part is in the draws of images already.
     0 for one seed, of which nothing is known.
     """
     if seeds < 2:
@@ -74,5 +69,5 @@ def seed_draws(
         rng = generator("seeds of", name)
         possible = variance * degrees / rng.chisquare(degrees, resamples)
         beyond = np.maximum(0.0, possible - known)
-        columns.append(rng.normal(size=resamples) * np.sqrt(beyond / (wanted or seeds)))
+        columns.append(rng.normal(size=resamples) * np.sqrt(beyond / seeds))
     return np.stack(columns, axis=1)
