@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -128,6 +129,19 @@ def test_more_seeds_tell_what_seeds_leave_open() -> None:
     assert found.images is None
     assert found.seeds is not None
     assert 4 <= found.seeds <= 15
+
+
+def test_a_draw_without_a_score_does_not_hide_what_would_tell() -> None:
+    """A metric may not be defined on some drawn images."""
+    joint = of_means(outcomes(np.random.default_rng(0), [0.75, 0.8], 3, 200), resamples=300)
+    images = joint.images.copy()
+    images[0] = math.nan
+    whole, holed = needed(joint, "m0", "m1", 0.01), needed(replace(joint, images=images), "m0", "m1", 0.01)
+    assert whole.both is not None
+    assert holed.both is not None
+    assert holed.both[0] == pytest.approx(whole.both[0], rel=0.3)
+    images[:160] = math.nan
+    assert needed(replace(joint, images=images), "m0", "m1", 0.01).both is None
 
 
 def test_one_seed_says_nothing_of_how_many_would_tell() -> None:

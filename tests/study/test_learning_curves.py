@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from worlds_of_curves import SIZES, law, measured
 
 from vitrail.study.statistics.crossing import crossing
 from vitrail.study.statistics.curves import fit_curve, hide_largest
-from vitrail.study.statistics.joint import of_means
+from vitrail.study.statistics.joint import Joint, of_means
 from vitrail.study.statistics.labels import label_next
 from vitrail.study.statistics.power_law import fit
 
@@ -114,6 +115,26 @@ def test_curves_that_do_not_cross_say_so() -> None:
     other = fit_curve(SIZES, measured(rng, law(SIZES, 0.1, 0.4, 0.1), resamples=99))
     with pytest.raises(ValueError, match="same draws"):
         crossing(("a", "b"), better, other)
+
+
+def test_a_draw_without_an_error_changes_neither_interval_nor_share() -> None:
+    """A metric may not be defined on some drawn images; the law misses the middle point by more than chance."""
+
+    def holed(joint: Joint) -> Joint:
+        images = joint.images.copy()
+        images[0] = math.nan
+        return replace(joint, images=images)
+
+    rng = np.random.default_rng(0)
+    bent = law(SIZES, 0.15, 0.35, 0.09)
+    bent[2] += 0.08
+    joint = measured(rng, bent, resamples=1500)
+    said, without = (fit_curve(SIZES, one).predict(8000) for one in (joint, holed(joint)))
+    assert without.half == pytest.approx(said.half, rel=0.1)
+    steep, flat = (measured(rng, law(SIZES, *terms)) for terms in ((0.3, 0.6, 0.03), (0.15, 0.2, 0.05)))
+    found = crossing(("steep", "flat"), fit_curve(SIZES, steep), fit_curve(SIZES, holed(flat)))
+    assert found.factor.known
+    assert found.share == 1.0
 
 
 def test_too_few_sizes_are_refused_in_words() -> None:

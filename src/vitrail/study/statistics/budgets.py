@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitrail.report.statistics import Doubles
-from vitrail.study.statistics.intervals import Interval, between
+from vitrail.study.statistics.intervals import Interval, between, whole
 from vitrail.study.statistics.joint import Joint
 
 
@@ -23,7 +23,8 @@ class Optimum:
 
     size: in the unit given; infinite where error still falls at the largest size with no turn in sight, 0 at the
     smallest.  error: at that size, NaN where it is not finite.  inside: the share of draws whose optimum lies among the
-    sizes that were tried; a low one says that the range tried was the wrong one.  draws (R,): of the size.
+    sizes that were tried, NaN where draws are not known; a low one says that the range tried was the wrong one.  draws
+    (R,): of the size.
     """
 
     size: Interval
@@ -46,7 +47,8 @@ def best_size(sizes: Sequence[float], joint: Joint) -> Optimum:
     fitted = np.linalg.pinv(np.vander(logs - centre, 3))  # (3, K): from errors to a parabola
     value, drawn = (_turn(errors @ fitted.T, centre, logs) for errors in (joint.values[None], joint.draws))
     size = between(float(value[0][0]), drawn[0])
-    inside = float(((drawn[0] >= x.min()) & (drawn[0] <= x.max())).mean())
+    known = whole(drawn[0])
+    inside = float(((known >= x.min()) & (known <= x.max())).mean()) if len(known) else math.nan
     return Optimum(size, between(float(value[1][0]), drawn[1]), inside, drawn[0])
 
 

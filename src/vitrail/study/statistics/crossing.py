@@ -9,7 +9,7 @@ import numpy as np
 
 from vitrail.report.statistics import Doubles
 from vitrail.study.statistics.curves import Curve
-from vitrail.study.statistics.intervals import Interval, between
+from vitrail.study.statistics.intervals import Interval, between, whole
 
 REACH = 100.0
 _STEPS = 240
@@ -42,7 +42,8 @@ def crossing(names: tuple[str, str], first: Curve, second: Curve, reach: float =
     where = factors * first.largest
     value = _first_below(first.law.at(where) - second.law.at(where), factors)
     drawn = _first_below(first.draws.at(where) - second.draws.at(where), factors)
-    share = float(np.isfinite(drawn).mean()) if not np.isnan(drawn).any() else math.nan
+    known = whole(drawn)
+    share = float(np.isfinite(known).mean()) if len(known) else math.nan
     return Crossing(*names, between(float(value[0]), drawn), share, reach)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitrail.report.statistics import Doubles
-from vitrail.study.statistics.intervals import LEVEL, Interval, between
+from vitrail.study.statistics.intervals import LEVEL, Interval, between, whole
 from vitrail.study.statistics.joint import Joint
 from vitrail.study.statistics.power_law import Law, fit
 
@@ -66,10 +66,11 @@ def fit_curve(sizes: Sequence[float], joint: Joint, shifted: bool = False) -> Cu
     law = fit(x, joint.values[None], weights, shifted)
     drawn = np.maximum(joint.draws, 0.0)
     draws = fit(x, drawn, weights, shifted)
-    expected = float(np.median(draws.misfit - law.misfit))  # of points that lie on a law but for what was drawn
+    off = whole(draws.misfit - law.misfit)
+    expected = float(np.median(off)) if len(off) else 0.0  # of points that lie on a law but for what was drawn
     if expected > 0 and law.misfit[0] > expected:
         wider = float(np.sqrt(law.misfit[0] / expected))
-        centre = np.median(drawn, axis=0)
+        centre = np.median(whole(drawn), axis=0)
         draws = fit(x, np.maximum(centre + (drawn - centre) * wider, 0.0), weights, shifted)
     return Curve(x, joint.values, law, draws)
 

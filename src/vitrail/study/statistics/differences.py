@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from vitrail.report.statistics import Doubles
-from vitrail.study.statistics.intervals import LEVEL, Interval, between
+from vitrail.study.statistics.intervals import LEVEL, Interval, between, whole
 from vitrail.study.statistics.joint import Joint
 
 Verdict = Literal["better", "worse", "equal", "cannot tell"]
@@ -82,9 +82,9 @@ def simultaneous(values: Doubles, draws: Doubles, level: float = LEVEL) -> tuple
     The latter are the former made wider, all by the same factor on both sides of the median: the factor within which
     the farthest figure of a draw stays in `level` of the draws. Rows with NaN are left out.
     """
-    known = draws[~np.isnan(draws).any(axis=1)]
+    known = whole(draws)
     alone = [between(float(value), column, level) for value, column in zip(values, draws.T, strict=True)]
-    if len(known) <= len(draws) / 2:
+    if not len(known):
         return alone, alone
     middle = np.median(known, axis=0)
     tail = (1 - level) / 2

@@ -43,14 +43,20 @@ class Interval:
         return Interval(self.value * by, low, high)
 
 
+def whole(draws: Doubles) -> Doubles:
+    """The draws (R,) or (R, P) without NaN; none where they are not more than half: nothing is known then."""
+    known = draws[~np.isnan(draws.reshape(len(draws), -1)).any(axis=1)]
+    return known if len(known) > len(draws) / 2 else known[:0]
+
+
 def between(value: float, draws: Doubles, level: float = LEVEL) -> Interval:
     """The middle `level` of draws (R,) of a figure, widened to `value` if that lies outside.
 
     Draws that are NaN are left out; where they are more than half, nothing is known. Infinite ones count: an end is
     infinite where more than its tail of the draws is.
     """
-    known = np.sort(draws[~np.isnan(draws)])
-    if math.isnan(value) or len(known) <= len(draws) / 2:
+    known = np.sort(whole(draws))
+    if math.isnan(value) or not len(known):
         return Interval(value, math.nan, math.nan)
     tail = (1 - level) / 2
     last = len(known) - 1  # no interpolation between a finite and an infinite draw

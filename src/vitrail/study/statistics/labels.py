@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitrail.study.statistics.curves import Curve
-from vitrail.study.statistics.intervals import Interval, between
+from vitrail.study.statistics.intervals import Interval, between, whole
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,8 @@ def label_next(curves: Mapping[str, Curve], shares: Mapping[str, float], more: i
         values.append(float(one[0, 0] - one[0, 1]) * weight)
         drawn.append((many[:, 0] - many[:, 1]) * weight)
     table = np.stack(drawn, axis=1)  # (R, K)
-    known = table[~np.isnan(table).any(axis=1)]
-    best = known.argmax(axis=1) if len(known) else np.zeros(0, int)
-    shares_first = np.bincount(best, minlength=len(labels)) / max(1, len(known))
+    known = whole(table)
+    shares_first = np.bincount(known.argmax(axis=1), minlength=len(labels)) / max(1, len(known))
     gains = [
         Gain(label, more, between(values[column], table[:, column]), float(shares_first[column]))
         for column, label in enumerate(labels)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
-from vitrail.study.statistics.differences import Better, simultaneous, verdict
+from vitrail.study.statistics.differences import Better, compare
+from vitrail.study.statistics.intervals import whole
 from vitrail.study.statistics.joint import Joint
 from vitrail.study.statistics.seeds import seed_draws
 
@@ -36,11 +37,10 @@ class Needed:
 
 def needed(joint: Joint, first: str, second: str, minimal: float, better: Better = "higher") -> Needed:
     """For a pair that cannot be told apart, by the interval of this pair among all pairs of the table."""
-    sign = 1.0 if better == "higher" else -1.0
     pair = first, second
 
     def told(factor: float, count: int) -> bool:
-        return _told(joint, pair, minimal, sign, factor, count)
+        return _told(joint, pair, minimal, better, factor, count)
 
     trained = joint.count * max(1, joint.folds) > 1
     counts = [count for count in SEEDS if count > joint.count and not joint.folds]
@@ -64,20 +64,18 @@ def _first(options: Sequence[Number], told: Callable[[Number], bool]) -> Number 
     return options[high]
 
 
-def _told(joint: Joint, pair: tuple[str, str], minimal: float, sign: float, factor: float, seeds: int) -> bool:
+def _told(
+    joint: Joint, pair: tuple[str, str], minimal: float, better: Better, factor: float, seeds: int
+) -> bool:  # fmt: skip
     """Whether the verdict would be one with `factor` times the images and so many seeds."""
-    own = joint.seeds
+    own, known = joint.seeds, whole(joint.images)  # a draw may lack a class, and a metric with it
+    if not len(known):
+        return False
     if seeds != joint.count:
-        known = joint.spread if joint.count > 1 else np.full(len(joint.names), np.nan)
-        if np.isnan(known).any():
+        if joint.count < 2 or np.isnan(joint.spread).any():
             return False  # of one seed, what seeds do is unknown, and so is how many would tell
-        own = seed_draws(joint.names, known, joint.explained, seeds, len(joint.draws))
-    centre = np.median(joint.images, axis=0)
-    drawn = (centre + (joint.images - centre) / np.sqrt(factor) + own) * sign
-    names = joint.names
-    pairs = [(a, b) for a in range(len(names)) for b in range(a + 1, len(names))]
-    asked = tuple(sorted((joint.index(pair[0]), joint.index(pair[1]))))
-    values = joint.values * sign
-    left, right = zip(*pairs, strict=True)
-    _, together = simultaneous(values[list(left)] - values[list(right)], drawn[:, list(left)] - drawn[:, list(right)])
-    return verdict(together[pairs.index((asked[0], asked[1]))], minimal, 2) != "cannot tell"
+        own = seed_draws(joint.names, joint.spread, joint.explained, seeds, len(joint.draws))
+    centre = np.median(known, axis=0)
+    images = centre + (joint.images - centre) / np.sqrt(factor)
+    compared = compare(replace(joint, images=images, seeds=own, count=seeds), minimal, better)
+    return any({c.first, c.second} == set(pair) and c.verdict != "cannot tell" for c in compared)

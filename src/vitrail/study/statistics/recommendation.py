@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-
 from vitrail.study.statistics.candidates import Cost, cheapest
 from vitrail.study.statistics.crossing import Crossing, crossing
 from vitrail.study.statistics.curves import Curve, Hidden
 from vitrail.study.statistics.differences import Better, Comparison, Verdict, compare
+from vitrail.study.statistics.intervals import whole
 from vitrail.study.statistics.joint import Joint
 from vitrail.study.statistics.needed import Needed, needed
 
@@ -141,9 +140,8 @@ def _reason(choice: str | None, leading: str, own: tuple[Comparison, ...]) -> Re
 
 
 def _sure(joint: Joint, name: str, sign: float, minimal: float) -> float | None:
-    drawn = joint.draws * sign
-    known = drawn[~np.isnan(drawn).any(axis=1)]
-    if len(known) <= len(drawn) / 2:
+    known = whole(joint.draws * sign)
+    if not len(known):
         return None
     return float((known.max(axis=1) - known[:, joint.index(name)] <= minimal).mean())
 
