@@ -107,7 +107,7 @@ def sharded(case: dict[str, Any]) -> int:
         model.train()
         loss: Any
         for _ in range(UPDATES):
-            before = time.perf_counter_ns()
+            before = time.time_ns()  # the clock of the profile's events
             loss = model.task.loss(model(images), targets, None, train=True).sum()
             loss.backward()
             optimizer.step()
