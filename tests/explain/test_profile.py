@@ -25,10 +25,11 @@ def test_every_family_has_a_profile_and_says_what_it_has_none_of(kind: str) -> N
     assert ("position_similarity" in made.words()) == ("adds no position embeddings" not in without)
     assert ("has no attention" in without) == (kind in ("resnet", "convnext"))
     assert "this method" not in without
-    assert made.windowed == kind.startswith("swin")
+    assert any(layer.windows > 1 for layer in made.layers) == kind.startswith("swin")
+    assert ("Within windows" in made.words().get("attention_distance", "")) == kind.startswith("swin")
     if made.layers:
         for own, other in zip(made.layers, reach(model, images), strict=True):
-            np.testing.assert_array_equal(own.distance, other.distance.numpy())
+            np.testing.assert_array_equal(own.distance, other.distance)
             assert own.grid == other.grid
             assert own.entropy.max() <= math.log(own.keys) + 1e-6
 
@@ -49,10 +50,10 @@ def test_even_attention_looks_as_far_as_it_does() -> None:
 
 def test_the_words_say_how_far_and_how_evenly() -> None:
     layers = [
-        LayerProfile((14, 14), 197, np.array([12.0, 40.4]), np.log([3.0, 60.0])),
-        LayerProfile((14, 14), 197, np.array([101.6, 110.0]), np.log([150.0, 150.0])),
+        LayerProfile((14, 14), 197, 4, np.array([12.0, 40.4]), np.log([3.0, 60.0])),
+        LayerProfile((14, 14), 197, 1, np.array([101.6, 110.0]), np.log([150.0, 150.0])),
     ]
-    told = Profile(8, (224, 224), layers, 116.4, windowed=True).words()
+    told = Profile(8, (224, 224), layers, 116.4).words()
     assert "over 8 images: a dot a head" in told["attention_distance"]
     assert "In the first layer 12 to 40 pixels, in the last 102 to 110. Spread evenly" in told["attention_distance"]
     assert "would look 116 pixels far" in told["attention_distance"]

@@ -157,7 +157,7 @@ def run_data() -> ReportData:
 def inside() -> Profile:
     """What a made-up transformer of four layers is like on the whole."""
     draw = np.random.default_rng(0)
-    layers = [LayerProfile((6, 6), 37, draw.uniform(10, 40, 3), draw.uniform(1, 3, 3)) for _ in range(4)]
+    layers = [LayerProfile((6, 6), 37, 1, draw.uniform(10, 40, 3), draw.uniform(1, 3, 3)) for _ in range(4)]
     similarity = draw.random((6, 6, 6, 6), np.float32)
     filters = draw.normal(size=(20, 3, 8, 8)).astype(np.float32)
     return Profile(8, (48, 48), layers, 25.3, positions=similarity, filters=filters, missing=("Odd <b>: no registers",))

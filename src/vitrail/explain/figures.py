@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vitrail.contracts import Floats
 from vitrail.explain import typeface
-from vitrail.explain.profile import Profile
+from vitrail.explain.profile import LayerProfile, Profile
 
 INK, MUTED, DOT, MEAN = "#1c2331", "#5b6473", "#0072b2", "#d55e00"
 LARGEST = 16
@@ -32,18 +32,6 @@ ALTERNATIVES: Mapping[str, str] = {
 """What a screen reader says of each."""
 
 
-class Heads(Protocol):
-    """How the heads of one layer look: `profile.LayerProfile` and `statistics.Reach` are such."""
-
-    @property
-    def distance(self) -> Any:
-        """(A,), pixels."""
-
-    @property
-    def entropy(self) -> Any:
-        """(A,), nats."""
-
-
 def drawn(profile: Profile) -> dict[str, Figure]:
     """Name -> figure, of all that is known."""
     made: dict[str, Figure] = {}
@@ -57,13 +45,13 @@ def drawn(profile: Profile) -> dict[str, Figure]:
     return made
 
 
-def attention_distance(layers: Sequence[Heads], size: tuple[int, int], even: float = 0.0) -> Figure:
+def attention_distance(layers: Sequence[LayerProfile], size: tuple[int, int], even: float = 0.0) -> Figure:
     """How far each head looks, by depth: one dot a head, pixels of images of (H, W). Line: the mean of its heads.
 
     even: how far attention spread evenly over the image would look, drawn where it is not 0.
     """
     figure, axes = _axes(f"pixels, of images of {size[1]} x {size[0]}")
-    _dots(axes, [np.asarray(layer.distance) for layer in layers])
+    _dots(axes, [layer.distance for layer in layers])
     top = max(1.0, even, *(float(layer.distance.max()) for layer in layers))
     if even:
         axes.axhline(even, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), label="spread evenly")
@@ -72,10 +60,10 @@ def attention_distance(layers: Sequence[Heads], size: tuple[int, int], even: flo
     return figure
 
 
-def attention_entropy(layers: Sequence[Heads]) -> Figure:
+def attention_entropy(layers: Sequence[LayerProfile]) -> Figure:
     """How evenly each head looks at its keys, by depth: one dot a head, in nats. Line: the mean of its heads."""
     figure, axes = _axes("entropy, nats")
-    _dots(axes, [np.asarray(layer.entropy) for layer in layers])
+    _dots(axes, [layer.entropy for layer in layers])
     axes.set_ylim(0, max(0.1, *(float(layer.entropy.max()) for layer in layers)) * 1.08)
     _legend(axes)
     return figure
@@ -83,7 +71,6 @@ def attention_entropy(layers: Sequence[Heads]) -> Figure:
 
 def position_similarity(similarity: Floats) -> Figure:
     """A map for each patch: how alike its position is to every other's. (h, w, h, w) in [-1, 1]."""
-    similarity = np.asarray(similarity)
     grid = similarity.shape[:2]
     step = math.ceil(max(grid) / LARGEST)
     rows, columns = (range(step // 2, length, step) for length in grid)
@@ -102,7 +89,6 @@ def position_similarity(similarity: Floats) -> Figure:
 
 def patch_filters(filters: Floats) -> Figure:
     """Components of the first convolution, (K, C, P, P), each on its own scale; grey where C is neither 3 nor 4."""
-    filters = np.asarray(filters)
     side = math.ceil(max(filters.shape[2:]) / FINEST)
     tiles = [_coloured(own)[::side, ::side] for own in filters]
     blank = np.full_like(tiles[0], np.nan)

@@ -21,13 +21,17 @@ NEARER = 0.05
 
 @dataclass(frozen=True, eq=False)
 class LayerProfile:
-    """How the heads of one layer look. grid: (h, w) of its stage.  keys: tokens that a query may look at.
+    """How the heads of one layer look at images.
 
-    distance (A,): pixels.  entropy (A,): nats; both as `statistics.Reach` has them.
+    grid: (h, w) of its stage.  keys: tokens that a query may look at, T_k.  windows: in how many the grid is cut.
+    distance (A,): pixels from a query's cell to the cells it looks at, weighted by attention and averaged over queries
+    and images; what goes to prefix tokens is left out.  entropy (A,): of a patch's attention over all its keys, in
+    nats, averaged alike; 0 looks at one, ln(keys) at all evenly.
     """
 
     grid: tuple[int, int]
     keys: int
+    windows: int
     distance: Doubles
     entropy: Doubles
 
@@ -36,16 +40,15 @@ class LayerProfile:
 class Profile:
     """images: over how many.  size: their (H, W), pixels.  layers: none where attention cannot be seen.
 
-    even: how far attention would look that is spread evenly over the whole image, pixels.  windowed: whether some
-    layers look within windows.  positions (h, w, h, w) in [-1, 1]: how alike the embeddings of two places are.
-    filters (K, C, P, P): principal components of the first convolution's.  missing: what there is none of, and why.
+    even: how far attention would look that is spread evenly over the whole image, pixels.  positions (h, w, h, w) in
+    [-1, 1]: how alike the embeddings of two places are.  filters (K, C, P, P): principal components of the first
+    convolution's.  missing: what there is none of, and why.
     """
 
     images: int
     size: tuple[int, int]
     layers: Sequence[LayerProfile] = ()
     even: float = 0.0
-    windowed: bool = False
     positions: Floats | None = None
     filters: Floats | None = None
     missing: Sequence[str] = ()
@@ -77,7 +80,8 @@ class Profile:
 
     def _distance(self) -> str:
         far = f"{self.even:.0f}" if self.even >= 10 else f"{self.even:.1f}"
-        windows = " Within windows, heads can look no further than those." if self.windowed else ""
+        windowed = any(layer.windows > 1 for layer in self.layers)
+        windows = " Within windows, heads can look no further than those." if windowed else ""
         return (
             f"How far each head looks on the mean over {_images(self.images)}: a dot a head, the line their mean."
             f"{_ends(self.layers, lambda layer: layer.distance, 'pixels')} Spread evenly over the whole image, "

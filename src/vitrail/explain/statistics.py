@@ -23,23 +23,6 @@ FILTERS = 28
 """Of the paper's figure 7."""
 
 
-@dataclass(frozen=True, eq=False)
-class Reach:
-    """How the heads of one layer look at images.
-
-    grid: (h, w) of its stage.  distance (A,) float64: pixels from a query's cell to the cells it looks at, weighted by
-    attention and averaged over queries and images; what goes to prefix tokens is left out.  entropy (A,) float64: of a
-    patch's attention over all its keys, in nats, averaged alike; 0 looks at one, ln(keys) at all evenly.  keys: tokens
-    that a query may look at, T_k.  windows: in how many the grid is cut.
-    """
-
-    grid: tuple[int, int]
-    distance: Tensor
-    entropy: Tensor
-    keys: int
-    windows: int
-
-
 @runtime_checkable
 class Placed(Protocol):
     """A backbone that adds an embedding of its place to each patch."""
@@ -48,7 +31,7 @@ class Placed(Protocol):
         """Of the first grid's patches in raster order, (h * w, D); None where the model was made without."""
 
 
-def reach(model: Explainable, images: Tensor) -> list[Reach]:
+def reach(model: Explainable, images: Tensor) -> list[LayerProfile]:
     """Distance and entropy of every head of every layer over images (B, C, H, W), normalised; as many as there are.
 
     Raises UsageError where the model has no attention that can be seen.
@@ -64,8 +47,10 @@ def reach(model: Explainable, images: Tensor) -> list[Reach]:
         own = [_sums(layer, side) for layer, side in zip(attention.layers, sides, strict=True)]
         sums = own if not sums else [before + more for before, more in zip(sums, own, strict=True)]
     return [
-        Reach(grid, away / attended, entropy / queries, layer.call.k.shape[2], layer.layout.windows)
-        for layer, grid, (away, attended, entropy, queries) in zip(layers, grids, sums, strict=True)
+        LayerProfile(grid, layer.call.k.shape[2], layer.layout.windows, away / attended, entropy / queries)
+        for layer, grid, (away, attended, entropy, queries) in zip(
+            layers, grids, (own.cpu().numpy() for own in sums), strict=True
+        )
     ]
 
 
@@ -85,9 +70,8 @@ def profile(model: Explainable, images: Tensor) -> Profile:
     positions, filters = known(lambda: position_similarity(model)), known(lambda: patch_filters(model))
     return Profile(
         len(images), size,
-        tuple(LayerProfile(o.grid, o.keys, o.distance.cpu().numpy(), o.entropy.cpu().numpy()) for o in layers),
+        layers,
         even_distance(layers[0].grid, size) if layers else 0.0,
-        any(layer.windows > 1 for layer in layers),
         None if positions is None else positions.cpu().numpy(),
         None if filters is None else filters.numpy(),
         tuple(missing),
