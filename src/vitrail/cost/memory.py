@@ -65,7 +65,7 @@ def largest(step: Step, setting: Setting, limit: int) -> int:
 
     low, high = 0, 1
     while high <= MOST and fits(high):
-        low, high = high, 2 * high
+        low, high = high, min(2 * high, MOST + 1)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
