@@ -18,7 +18,7 @@ import vitrail
 from vitrail.cost import trace as tracing
 from vitrail.cost.count import gmacs
 from vitrail.cost.hardware import bytes_of, expense, peak_of, rate_of
-from vitrail.cost.memory import OUTSIDE, Setting, largest, memory
+from vitrail.cost.memory import MOST, OUTSIDE, Setting, largest, memory
 from vitrail.cost.plan import plan
 from vitrail.cost.timeline import Span, Timeline
 from vitrail.cost.trace import Step, trace
@@ -119,6 +119,7 @@ def test_the_largest_batch_fits_and_one_image_more_does_not(step: Step) -> None:
     room = limit - OUTSIDE["cpu"]
     assert sum(memory(step, most, setting).values()) <= room < sum(memory(step, most + 1, setting).values())
     assert largest(step, setting, OUTSIDE["cpu"]) == 0
+    assert largest(step, setting, 2**62) == MOST
 
 
 def test_shards_divide_what_stands_and_what_is_gathered_is_given_back() -> None:
@@ -226,6 +227,8 @@ def test_sizes_and_rates_are_read_as_written() -> None:
         ({"devices": 8, "batch": 100}, "batch 100 does not divide over 8 devices: take 96, or another multiple of 8"),
         ({"devices": 2, "batch": 6, "accumulate": 2}, "over 2 devices in 2 micro-steps: take 8,"),
         ({"devices": 0}, "devices 0: at least 1"),
+        ({"batch": 0}, "batch 0 does not divide over 1 device: take 1,"),
+        ({"epochs": 1e-9}, "epochs 1e-09: less than one image"),
         ({"hardware": "h10"}, "unknown hardware 'h10': did you mean 'h100'?"),
         ({"precision": "bf61"}, "unknown precision 'bf61': did you mean 'bf16'?"),
         ({"devices": 2, "parallel": "fsdq"}, "unknown parallel 'fsdq': did you mean 'fsdp'?"),
@@ -235,6 +238,8 @@ def test_sizes_and_rates_are_read_as_written() -> None:
         ({"optimizer": "adam"}, "unknown optimizer 'adam': did you mean 'adamw'?"),
         ({"image_size": 50}, "not divisible by the patch size"),
         ({"peak": "989"}, "peak: '989' is no rate"),
+        ({"peak": 0.0}, "peak 0: more than 0 FLOP/s"),
+        ({"peak": "989T", "hardware": "h100"}, "stated either by hardware or by peak"),
         ({"price": -1.0}, "price -1: 0 or more"),
     ],
 )

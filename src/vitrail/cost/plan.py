@@ -99,7 +99,8 @@ def plan(
     number of devices allows.  recompute: None is both without and with.  images, epochs: what time and money are for.
     hardware: a known device, or peak: its FLOP/s ("989T"); utilisation: the share of them that is used, in (0, 1].
     measured: train some seconds here and take this machine's utilisation, and its speed where no peak is stated.
-    price: money per hour of one device.  progress: told how many steps have been traced, of how many.
+    Of several precisions, time and money are of the first.  price: money per hour of one device.  progress: told how
+    many steps have been traced, of how many.
 
     Raises UsageError for unknown names (the nearest is offered) and what does not fit together.
     """
@@ -109,10 +110,13 @@ def plan(
     kinds = _kinds(parallel, devices)
     precisions = _chosen("precision", precision, get_args(Precision))
     limit = None if device_memory is None else bytes_of(device_memory)
-    batch = batch or devices * accumulate * IMAGES_PER_DEVICE
+    batch = devices * accumulate * IMAGES_PER_DEVICE if batch is None else batch
     share = _share(batch, devices, accumulate)
     row = variant(model)
-    known = rate_of(peak) if peak is not None else None if hardware is None else peak_of(hardware, precisions[0])
+    known = _speed(hardware, peak, precisions[0])
+    shown = round((images or IMAGES) * epochs)
+    if not shown:
+        raise UsageError(f"epochs {epochs:g}: less than one image")
 
     def make() -> VisionModel:
         with torch.device("meta"):
@@ -141,7 +145,6 @@ def plan(
         utilisation, known = found.utilisation, known or found.peak
     spent = None
     if utilisation is not None and known is not None:
-        shown = round((images or IMAGES) * epochs)
         spent = expense(shown, step.step_flops, again_flops, devices, known, utilisation, price)
     return Plan(
         row.name, size, classes, counted, step.forward_flops, step.step_flops, again_flops, kernels, devices, batch,
@@ -178,6 +181,20 @@ class _Traces:
         return self.steps[key]
 
 
+def _speed(hardware: str | None, peak: str | float | None, precision: Precision) -> float | None:
+    """FLOP/s of one device at most; None where nothing was stated."""
+    if hardware is not None and peak is not None:
+        raise UsageError("peak: the speed is stated either by hardware or by peak")
+    if hardware is not None:
+        return peak_of(hardware, precision)
+    if peak is None:
+        return None
+    rate = rate_of(peak)
+    if not 0 < rate < float("inf"):
+        raise UsageError(f"peak {rate:g}: more than 0 FLOP/s")
+    return rate
+
+
 def _both(recompute: bool | None) -> Iterator[bool]:
     yield from (False, True) if recompute is None else (recompute,)
 
@@ -191,7 +208,7 @@ def _kinds(parallel: str | None, devices: int) -> list[Parallel]:
     kinds = _chosen("parallel", parallel, known)
     for kind in kinds:
         if kind not in allowed:
-            raise UsageError(f"parallel {kind}: with {devices} device{'s'[: devices > 1]} only {', '.join(allowed)}")
+            raise UsageError(f"parallel {kind}: with {_devices(devices)} only {', '.join(allowed)}")
     return [cast(Parallel, kind) for kind in kinds]
 
 
@@ -209,9 +226,13 @@ def _share(batch: int, devices: int, accumulate: int) -> int:
     if batch < 1 or batch % parts:
         steps = f" in {accumulate} micro-steps" if accumulate > 1 else ""
         near = max(parts, round(batch / parts) * parts)
-        raise UsageError(f"batch {batch} does not divide over {devices} devices{steps}: take {near}, or another "
+        raise UsageError(f"batch {batch} does not divide over {_devices(devices)}{steps}: take {near}, or another "
                          f"multiple of {parts}")  # fmt: skip
     return batch // parts
+
+
+def _devices(number: int) -> str:
+    return f"{number} device{'s'[: number > 1]}"
 
 
 def _check(
