@@ -52,17 +52,29 @@ def attending(model: Explainable) -> list[tuple[nn.Module, int]]:
     ]
 
 
-def unsuited(model: Explainable) -> str:
-    """Why attention cannot explain a model, in words; "" where it can."""
+def unseen(model: Explainable) -> str:
+    """What a model lacks for its attention to be shown, in words; "" where it lacks nothing."""
     name = type(model.backbone).__name__
     if not has_attention(model):
-        whose = "Vitrail's own transformers" if getattr(model.backbone, "attends_unseen", False) else "transformers"
-        what = "has no attention that can be seen" if whose != "transformers" else "has no attention"
-        return f"{name} {what}: this method explains {whose} only"
+        return f"{name} has no attention{' that can be seen' if _attends_unseen(model) else ''}"
     stages = cast(Backbone, model.backbone).stages()
     if all(stages[number].grid == (1, 1) for _, number in attending(model)):
-        return f"{name} has one cell for the whole image here: this method tells no places apart"
+        return f"{name} has one cell for the whole image here"
     return ""
+
+
+def unsuited(model: Explainable) -> str:
+    """Why attention cannot explain a model, in words; "" where it can."""
+    if not (lack := unseen(model)):
+        return ""
+    if has_attention(model):
+        return f"{lack}: this method tells no places apart"
+    whose = "Vitrail's own transformers" if _attends_unseen(model) else "transformers"
+    return f"{lack}: this method explains {whose} only"
+
+
+def _attends_unseen(model: Explainable) -> bool:
+    return bool(getattr(model.backbone, "attends_unseen", False))
 
 
 def pooling(model: Explainable) -> str:

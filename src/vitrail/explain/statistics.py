@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vitrail.contracts import Backbone, CellMap
 from vitrail.errors import UsageError
 from vitrail.explain.attention import attend
-from vitrail.explain.explainable import Explainable, cell_side
+from vitrail.explain.explainable import Explainable, cell_side, unseen
 from vitrail.explain.layer import Layer
 from vitrail.explain.passes import FORWARD, chunks
 from vitrail.explain.profile import LayerProfile, Profile, even_distance
@@ -63,10 +63,12 @@ def profile(model: Explainable, images: Tensor) -> Profile:
         try:
             return find()
         except UsageError as error:
-            missing.append(str(error).partition(": this method")[0])
+            missing.append(str(error))
             return None
 
-    layers = known(lambda: reach(model, images)) or []
+    lack = unseen(model)
+    missing += [lack] if lack else []
+    layers = [] if lack else reach(model, images)
     positions, filters = known(lambda: position_similarity(model)), known(lambda: patch_filters(model))
     return Profile(
         len(images), size,
