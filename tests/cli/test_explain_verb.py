@@ -196,6 +196,8 @@ def test_an_image_without_such_an_answer_fails_alone(
     assert f"{lacking}: the answer is 'cat' nowhere on this image" in said.err
     assert "2 pictures in " in said.out
     assert "; 1 of 3 images failed, for the reasons above" in said.out
+    assert main(["explain", str(finished_run), lacking, *words[2:]]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"Next    vitrail predict '{finished_run}' {inputs[0]}"
     assert main([*words, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["explain"]["rows"]
     assert [(row["path"], row["status"]) for row in rows] == list(zip(inputs, ["ok", "failed", "ok"], strict=True))

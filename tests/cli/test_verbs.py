@@ -93,6 +93,8 @@ def test_predict_writes_a_row_per_input_and_the_rest_aside(
     assert said[0]["label"] in ("red", "green")
     assert "16 images, 1 failed" in err
     assert "Next    vitrail explain" in err
+    assert main(["predict", str(finished_run), *inputs[1:]]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == f"Next    vitrail explain '{finished_run}' {inputs[2]}"
 
 
 @pytest.mark.parametrize("out", ["p.csv", "p.jsonl", "new"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from vitrail.cli.console import Counter, count
 from vitrail.cli.options import Call, Operands, Options, flag, option, spelled
-from vitrail.cli.verb import Outcome, Verb, command
+from vitrail.cli.verb import Outcome, Verb, command, first_usable
 from vitrail.errors import BadImage, DataError, UsageError
 from vitrail.explain.methods import list_methods
 
@@ -105,7 +105,8 @@ def explain(call: Call[ExplainOptions]) -> Outcome:
     page = files.album.write(files.folder)
     for note in files.album.notes():
         print(note.replace("This page", "explain.html"), file=sys.stderr)
-    failed = len({row["path"] for row in files.rows if row["status"] == "failed"})
+    unexplained = {row["path"] for row in files.rows if row["status"] == "failed"}
+    failed = len(unexplained)
     told = f"; {failed} of {count(done, 'image')} failed, for the reasons above" if failed else ""
     print(f"{count(len(files.outputs), 'picture')} in {files.folder}{told}")
     return Outcome(
@@ -118,7 +119,7 @@ def explain(call: Call[ExplainOptions]) -> Outcome:
         },
         outputs=[page, *files.outputs, *drawn],
         where=page,
-        next=[command("predict", run, words[0])],
+        next=[command("predict", run, first_usable(words, unexplained))],
     )
 
 

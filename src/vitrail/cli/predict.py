@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vitrail.cli.console import Counter, count
 from vitrail.cli.options import Call, Operands, Options, option
-from vitrail.cli.verb import Outcome, Verb, command
+from vitrail.cli.verb import Outcome, Verb, command, first_usable
 from vitrail.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -62,12 +62,15 @@ def predict(call: Call[PredictOptions]) -> Outcome:
         return nullcontext(keep if options.json else show)
 
     done = failed = 0
+    unread: set[str] = set()
     counter = Counter("predicted", shown=path is not None or not sys.stdout.isatty())
     with destination() as write:
         for prediction in predictor.stream(expand(words), batch_size):
             write(maps(prediction) if maps else prediction)
             done += 1
-            failed += prediction.status == "failed"
+            if prediction.status == "failed":
+                failed += 1
+                unread.add(prediction.source)
             counter(done)
     counter.close()
     print(f"{count(done, 'image')}, {failed} failed" if failed else count(done, "image"), file=sys.stderr)
@@ -77,7 +80,7 @@ def predict(call: Call[PredictOptions]) -> Outcome:
         result={"predict": result if path else {**result, "predictions": kept}},
         outputs=[path] if path else (),
         where=path,
-        next=[command("explain", run, words[0])] if failed < done and fitting(explainable) else [],
+        next=[command("explain", run, first_usable(words, unread))] if failed < done and fitting(explainable) else [],
         aside=path is None,
         exit_code=DataError.exit_code if failed == done else 0,
     )

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
@@ -98,6 +98,11 @@ def wants_help(words: Sequence[str]) -> bool:
 def command(*words: str | Path) -> str:
     """A command to copy: `vitrail` and the words, quoted where a shell needs it."""
     return shlex.join(["vitrail", *(str(word) for word in words)])
+
+
+def first_usable(sources: Sequence[str], failed: Collection[str]) -> str:
+    """The input to go on with: the first that did not itself fail, and where all did, the first."""
+    return next((source for source in sources if source not in failed), sources[0])
 
 
 def _end(outcome: Outcome) -> None:
