@@ -270,8 +270,23 @@ def test_a_model_without_attention_has_its_maps_alone(small: Any, photo: Any, tm
     assert gaze(resnet, photo) is None
     made = Album()
     made.add([explain(resnet, photo, "0.jpg")], gaze(resnet, photo), "resnet")
-    data = Page(made.write(tmp_path)).data
+    written = made.write(tmp_path)
+    data = Page(written).data
     assert (data["images"][0]["attends"], data["images"][0]["carries"], data["notes"]) == (False, "none", [])
+    words = written.read_text().partition("<script")[0]
+    assert "What each answer was read from." in words
+    assert not {said for said in ("Hover over a patch", "from patch to patch", "Attention says") if said in words}
+
+
+def test_a_page_with_any_attention_says_how_to_ask_a_patch(small: Any, photo: Any, tmp_path: Path) -> None:
+    resnet = type(small)(family("resnet", small.task, (32, 32)), small.preprocessor, small.task)
+    made = Album()
+    made.add([explain(resnet, photo, "0.jpg")], None, "resnet")
+    made.add([explain(small, photo, "0.jpg")], gaze(small, photo), "vit")
+    words = made.write(tmp_path).read_text().partition('<script type="application/json"')[0]
+    assert {said for said in ("Hover over a patch", "from patch to patch", "Attention says") if said in words} == {
+        "Hover over a patch", "from patch to patch", "Attention says"
+    }  # fmt: skip
 
 
 def test_a_folder_that_cannot_be_written_is_told_in_words(tmp_path: Path) -> None:

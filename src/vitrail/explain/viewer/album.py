@@ -238,9 +238,11 @@ def _render(title: str, data: dict[str, Any], blobs: Sequence[str] = ()) -> str:
     script = "\n".join(environment.loader.get_source(environment, f"viewer/{name}")[0] for name in SCRIPTS)
     script = f'"use strict";\n(() => {{\n{script}\n}})();\n'
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    images = data["images"]
+    attends = not images or any(image["attends"] for image in images)  # a page still empty is weighed with all words
     return environment.get_template("viewer/page.html.j2").render(
         title=title, data=Markup(_safe(data)), blobs=[Markup(blob) for blob in blobs], script=Markup(script),
-        digest=digest, notes=data["notes"], images=len(data["images"]), steps=pack.STEPS + 1,
+        digest=digest, notes=data["notes"], images=len(images), attends=attends, steps=pack.STEPS + 1,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ function draw() {
   drawMark();
   drawControls();
   drawGrid();
-  get("stage").setAttribute("aria-label", `${image.source}, ${get("caption").textContent}. Arrow keys move from patch to patch.`);
+  get("stage").setAttribute("aria-label", `${image.source}, ${get("caption").textContent}.${image.attends ? " Arrow keys move from patch to patch." : ""}`);
 }
 
 function words(shown) {
