@@ -252,12 +252,14 @@ def test_what_does_not_fit_together_is_said_before_anything_is_traced(
     assert said in str(refused.value)
 
 
-def test_the_utilisation_of_this_machine_is_of_this_model(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_utilisation_of_this_machine_is_of_this_model(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vitrail.cost.measure.LEAST_SECONDS", 0.01)
     monkeypatch.setattr("vitrail.cost.measure.SIDE", {"cpu": 64, "cuda": 64})
     made = plan(
-        "vit_tiny", image_size=32, batch=2, precision="fp32", classes=3, recompute=False, measured=True, images=50
-    )
+        "vit_tiny", image_size=32, batch=2, precision="fp32", classes=3, recompute=False, measured=True, images=50,
+        device=device,
+    )  # fmt: skip
     found, spent = made.measured, made.expense
     assert found is not None
     assert spent is not None

@@ -42,10 +42,10 @@ class PlanOptions(Options):
 
 
 SAME = (
-    "device_memory", "image_size", "patch_size", "batch", "parallel", "recompute", "images", "hardware", "peak",
-    "price",
+    "devices", "device_memory", "device", "parallel", "image_size", "patch_size", "batch", "accumulate", "precision",
+    "recompute", "optimizer", "classes", "images", "epochs", "hardware", "peak", "price",
 )  # fmt: skip
-DEFAULTED = ("devices", "accumulate", "precision", "optimizer", "classes", "device", "epochs")
+"""Options that `plan` takes by the same name, each with a default of its own."""
 
 
 def show_plan(call: Call[PlanOptions]) -> Outcome:
@@ -54,8 +54,7 @@ def show_plan(call: Call[PlanOptions]) -> Outcome:
     from vitrail.cost.plan import plan
 
     options = call.options
-    stated = {name: getattr(options, name) for name in SAME}
-    stated |= {name: getattr(options, name) for name in DEFAULTED if getattr(options, name) is not None}
+    stated = {name: value for name in SAME if (value := getattr(options, name)) is not None}
     counter = Counter("tracing steps", shown=not options.json)
     try:
         made = plan(

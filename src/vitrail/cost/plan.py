@@ -6,9 +6,9 @@ are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 
@@ -108,7 +108,7 @@ def plan(
     if measured and utilisation is not None:
         raise UsageError("mfu: the utilisation is either stated or measured")
     kinds = _kinds(parallel, devices)
-    precisions = _chosen("precision", precision, get_args(Precision))
+    precisions: list[Precision] = _chosen("precision", precision, get_args(Precision))
     limit = None if device_memory is None else bytes_of(device_memory)
     batch = devices * accumulate * IMAGES_PER_DEVICE if batch is None else batch
     share = _share(batch, devices, accumulate)
@@ -139,7 +139,8 @@ def plan(
     found = None
     if measured:
         fewer = min(share, MEASURED_IMAGES)
-        whole = trace(make(), precision=precisions[0], kernels="cpu")
+        traced = traces.steps.get(_key(precisions[0], "one", False)) if kernels == "cpu" else None
+        whole = traced or trace(make(), precision=precisions[0], kernels="cpu")
         needs = sum(memory(whole, fewer, Setting("cpu")).values())
         found = measure(model, image_size, patch_size, classes, precisions[0], fewer, step.step_flops, needs)
         utilisation, known = found.utilisation, known or found.peak
@@ -202,22 +203,21 @@ def _both(recompute: bool | None) -> Iterator[bool]:
 def _kinds(parallel: str | None, devices: int) -> list[Parallel]:
     """The ways of spreading a model that are asked for, and that the number of devices allows."""
     known = get_args(Parallel)
-    allowed = ("one",) if devices == 1 else tuple(kind for kind in known if kind != "one")
-    if parallel is None:
-        return [cast(Parallel, kind) for kind in allowed]
-    kinds = _chosen("parallel", parallel, known)
+    allowed: list[Parallel] = ["one"] if devices == 1 else [kind for kind in known if kind != "one"]
+    kinds: list[Parallel] = allowed if parallel is None else _chosen("parallel", parallel, known)
     for kind in kinds:
         if kind not in allowed:
             raise UsageError(f"parallel {kind}: with {_devices(devices)} only {', '.join(allowed)}")
-    return [cast(Parallel, kind) for kind in kinds]
+    return kinds
 
 
-def _chosen(what: str, text: str, known: Sequence[str]) -> list[Precision]:
+def _chosen(what: str, text: str, known: tuple[Any, ...]) -> list[Any]:
+    """The names that stand in `text` between commas, each of `known`."""
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in known:
             raise unknown(what, name, known)
-    return [cast(Precision, name) for name in dict.fromkeys(names)]
+    return list(dict.fromkeys(names))
 
 
 def _share(batch: int, devices: int, accumulate: int) -> int:
