@@ -54,6 +54,19 @@ def test_of_equals_the_cheapest_is_recommended() -> None:
     assert "ViT-tiny is 4.5 times faster than ResNet-18 (2 ms an image against 9 ms an image)." in sentences(dear)
 
 
+def test_what_does_not_cost_less_is_not_called_cheaper() -> None:
+    """The best score is unsure to one side, so the second is the safer choice, whatever it costs."""
+    draws = np.stack([np.linspace(0.78, 0.801, 200), np.full(200, 0.797)], axis=1)
+    none = np.zeros(2)
+    joint = Joint(("ResNet-18", "ViT-tiny"), np.array([0.8, 0.797]), draws, np.zeros_like(draws), none, none, 500, 3)
+    for costs in ({}, COSTS):
+        found = recommend(joint, Measure(), costs)
+        assert (found.choice, found.leading, found.reason) == ("ViT-tiny", "ResNet-18", "none is better")
+        assert sentences(found)[0] == "Take ViT-tiny. No other can be better by more than 1 point."
+    cheaper = recommend(joint, Measure(), {"ResNet-18": Cost(9.0), "ViT-tiny": Cost(2.0)})
+    assert sentences(cheaper)[0].endswith("and of those of which that is true it costs least.")
+
+
 def test_it_cannot_tell_where_nothing_can_be_told_and_says_what_would() -> None:
     found = recommend(scores([0.75, 0.80, 0.5], images=200), Measure(), COSTS)
     assert (found.choice, found.reason, found.leading) == (None, "cannot tell", "ViT-tiny")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vitrail.study.statistics.candidates import Cost, cheapest
+from vitrail.study.statistics.candidates import Cost, cheapest, comparable
 from vitrail.study.statistics.crossing import Crossing, crossing
 from vitrail.study.statistics.curves import Curve, Hidden
 from vitrail.study.statistics.differences import Better, Comparison, Verdict, compare
@@ -98,7 +98,7 @@ def recommend(
     return Recommendation(
         choice=choice,
         leading=leading,
-        reason=_reason(choice, leading, own),
+        reason=_reason(choice, leading, own, costs),
         comparisons=own,
         sure=_sure(joint, about, sign, measure.minimal) if trained else None,
         rivals=rivals,
@@ -129,14 +129,17 @@ def _rivals(found: list[Comparison], name: str, minimal: float) -> tuple[str, ..
     return tuple(c.second for c in _seen_from(found, name) if not c.together.low >= -minimal)  # NaN: it may
 
 
-def _reason(choice: str | None, leading: str, own: tuple[Comparison, ...]) -> Reason:
+def _reason(
+    choice: str | None, leading: str, own: tuple[Comparison, ...], costs: Mapping[str, Cost]
+) -> Reason:  # fmt: skip
     if choice is None:
         return "cannot tell"
     if not own:
         return "the only one"
     if all(c.verdict == "better" for c in own):
         return "better than all others"
-    return "none is better" if choice == leading else "as good and cheaper"
+    _, found = comparable((choice, leading), costs)
+    return "as good and cheaper" if found and found[choice] < found[leading] else "none is better"
 
 
 def _sure(joint: Joint, name: str, sign: float, minimal: float) -> float | None:

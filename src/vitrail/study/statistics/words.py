@@ -39,13 +39,14 @@ def _opening(found: Recommendation) -> str:
     if found.choice is None:
         rivals = listed(found.rivals)
         return f"Cannot tell which model is best here. {found.leading} has the best score, but {rivals} may be better."
+    least = amount(found.measure.minimal, found.measure)
+    best = "It has the best score here, and no" if found.choice == found.leading else "No"
     return {
         "the only one": f"{found.choice} is the only model that was trained.",
         "better than all others": f"Take {found.choice}. It is better here than every other model.",
-        "none is better": f"Take {found.choice}. It has the best score here, and no other can be better by more than "
-        f"{amount(found.measure.minimal, found.measure)}.",
-        "as good and cheaper": f"Take {found.choice}. No other model can be better here by more than "
-        f"{amount(found.measure.minimal, found.measure)}, and it costs least.",
+        "none is better": f"Take {found.choice}. {best} other can be better by more than {least}.",
+        "as good and cheaper": f"Take {found.choice}. No other model can be better here by more than {least}, and of "
+        "those of which that is true it costs least.",
     }[found.reason]
 
 
