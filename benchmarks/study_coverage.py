@@ -76,7 +76,7 @@ def curves(studies: int) -> None:
         spreads = np.geomspace(first, last, len(SIZES))
         for _ in range(studies):
             joint = measured(rng, law(SIZES, a, b, c), seed_sd=spreads)
-            curve, said = fit_curve(SIZES, joint), []
+            curve = fit_curve(SIZES, joint)
             said = [curve.parameters[key].holds(value) for key, value in (("a", a * 4000**b), ("b", b), ("c", c))]
             said += [curve.predict(4000 * times).holds(a * times**-b + c) for times in (2, 10)]
             held.append([*said, hide_largest(SIZES, joint).held])
