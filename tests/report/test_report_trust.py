@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,19 @@ def test_the_report_says_which_method_to_believe_and_shows_every_row(make_run: M
     assert "mean colour" not in part  # nothing was hidden by that
     for style in re.findall(r'style="left:(-?[\d.]+)%;width:([\d.]+)%"', part):
         assert 0 <= float(style[0]) <= float(style[0]) + float(style[1]) <= 100.01
+
+
+def test_the_table_has_a_column_for_one_part_where_that_was_measured(make_run: Make, tmp_path: Path) -> None:
+    trust = made_up_trust()
+    parts = {"stem alone": 0.2, "last block alone": 0.9, "head": 1.0}
+    sanity = {level: np.full(20, rho) for level, rho in parts.items()}
+    measured = [replace(row, sanity={**row.sanity, **sanity}) if row.name == "good_one" else row for row in trust.rows]
+    with_parts = write_report(tmp_path / "a", make_run(trust=replace(trust, rows=measured))).read_text()
+    assert '<th class="number">One part</th>' in with_parts
+    assert '<td class="number">0.20 to 1.00</td>' in with_parts
+    assert "One part: the same with the weights of one part alone shuffled (stem, last block, head)" in with_parts
+    assert with_parts.count('<td class="number">–</td>') == 5  # nobody else's, and no control is shuffled at all
+    assert "One part" not in write_report(tmp_path / "b", make_run(trust=trust)).read_text()
 
 
 def test_what_beats_nothing_is_not_to_be_believed(make_run: Make, tmp_path: Path) -> None:

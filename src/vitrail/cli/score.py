@@ -82,11 +82,10 @@ def shown(trust: Trust) -> str:
     """The table for a terminal: means, and intervals where two things are compared."""
     pointing = any(summary.pointing.images for summary in trust.summaries)
     sanity = any("all" in summary.sanity for summary in trust.summaries)
-    alone = any(summary.alone for summary in trust.summaries)
     headers = ["method", "deletion", "insertion", "gain", "over centre", "over random"]
     headers += (["pointing", "energy"] if pointing else []) + (["shuffled"] if sanity else [])
-    headers += ["one part"] if alone else []
-    rows = [_row(summary, pointing, sanity, alone) for summary in trust.summaries]
+    headers += ["one part"] if trust.parts else []
+    rows = [_row(summary, pointing, sanity, bool(trust.parts)) for summary in trust.summaries]
     notes = [
         f"Of {trust.left}: deletion, the lower the better, and insertion, the higher, are areas under its curve as "
         f"cells are hidden ({', '.join(trust.baselines)}) or shown in the order of the map; gain is insertion less "
@@ -96,17 +95,16 @@ def shown(trust: Trust) -> str:
         notes.append("Pointing: the highest point lies on the object; energy: the share of the map that does.")
     if sanity:
         notes.append("Shuffled: rank correlation with the map when all weights are shuffled; it should be near 0.")
-    if alone:
-        parts = next(summary.alone for summary in trust.summaries if summary.alone)
+    if trust.parts:
         notes.append(
-            f"One part: the same with the weights of one part alone shuffled ({', '.join(parts)}), from the part that "
-            "changes the map most to the one that changes it least."
+            f"One part: the same with the weights of one part alone shuffled ({', '.join(trust.parts)}), from the "
+            "part that changes the map most to the one that changes it least."
         )
     return "\n".join([table(headers, rows, numbers=headers[1:]), "", *map(wrapped, notes)])
 
 
 def _row(summary: Summary, pointing: bool, sanity: bool, alone: bool) -> list[str]:
-    from vitrail.explain.trust.words import plain, ranged, share
+    from vitrail.explain.trust.words import one_part, plain, ranged, share
 
     over = [
         "" if summary.name == control else f"{plain(estimate.value)} ({ranged(estimate)})"
@@ -124,5 +122,5 @@ def _row(summary: Summary, pointing: bool, sanity: bool, alone: bool) -> list[st
     if sanity:
         row.append(plain(summary.sanity["all"].value) if "all" in summary.sanity else "")
     if alone:
-        row.append(" to ".join(plain(end(summary.alone.values())) for end in (min, max)) if summary.alone else "")
+        row.append(one_part(summary))
     return row

@@ -6,7 +6,7 @@ from typing import Any
 
 from vitrail.explain.trust.bootstrap import Estimate
 from vitrail.explain.trust.table import CENTRE, RANDOM, Summary, Trust
-from vitrail.explain.trust.words import called, plain, ranged, share, verdict
+from vitrail.explain.trust.words import called, one_part, plain, ranged, share, verdict
 
 
 def shown(trust: Trust) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def shown(trust: Trust) -> dict[str, Any]:
         "zero": 100 * -low / width,
         "rows": [_row(summary, low, width) for summary in summaries],
         "pointing": any(summary.pointing.images for summary in summaries),
-        "alone": list(next((summary.alone for summary in summaries if summary.alone), {})),
+        "alone": trust.parts,
         "sanity": any("all" in summary.sanity for summary in summaries),
         "refused": [(called(name), why) for name, why in trust.refused.items()],
     }
@@ -52,7 +52,7 @@ def _row(summary: Summary, low: float, width: float) -> dict[str, Any]:
         "insertion": plain(summary.insertion.value),
         "pointing": share(summary.pointing.value) if summary.pointing.images else "–",
         "energy": share(summary.energy.value) if summary.energy.images else "–",
-        "alone": " to ".join(plain(end(summary.alone.values())) for end in (min, max)) if summary.alone else "–",
+        "alone": one_part(summary, "–"),
         "sanity": plain(sanity.value) if sanity is not None else "–",
     }
 

@@ -139,6 +139,11 @@ class Trust:
         ]
         return sorted(made, key=lambda summary: (summary.control, -summary.gain.value))
 
+    @property
+    def parts(self) -> list[str]:
+        """What was shuffled one at a time, in words; none where that was not computed."""
+        return list(next((summary.alone for summary in self.summaries if summary.alone), ()))
+
     def csv(self) -> Iterator[list[Any]]:
         """A header and a row per method: each column with the ends of its interval."""
         levels = list(dict.fromkeys(level for row in self.rows for level in row.sanity))

@@ -10,9 +10,6 @@ from vitrail.explain.trust.table import CENTRE, RANDOM, Measured, Summary, Trust
 ALIKE = 0.5
 """Maps whose ranks correlate as much with those of a model that knows nothing are not about what was learned."""
 
-UNCHANGED = 0.995
-"""A rank correlation of this or more is written as 1.00."""
-
 LEAST_DROP = 0.05
 """Of an answer: what is lost of it with the whole image hidden. Where it is less, there is nothing to explain."""
 
@@ -95,6 +92,12 @@ def ranged(estimate: Estimate) -> str:
     return f"{plain(estimate.low)} to {plain(estimate.high)}" if estimate.known else "too few images for one"
 
 
+def one_part(summary: Summary, unknown: str = "") -> str:
+    """ "0.20 to 0.90": the rank correlations with one part shuffled, from the least to the most."""
+    found = summary.alone.values()
+    return f"{plain(min(found))} to {plain(max(found))}" if found else unknown
+
+
 def listed(names: Sequence[str]) -> str:
     """ "a, b and c"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
@@ -116,15 +119,14 @@ def _depends(summary: Summary) -> list[str]:
     """What becomes of its maps with one part of the model shuffled at a time, the rest as trained."""
     if not summary.alone:
         return []
-    most, least = min(summary.alone, key=summary.alone.__getitem__), max(summary.alone, key=summary.alone.__getitem__)
-    name = called(summary.name)
-    if plain(summary.alone[most]) == plain(summary.alone[least]):
-        return [f"Shuffled one part at a time, each changes the maps of {name} alike ({plain(summary.alone[most])})."]
-    unused = " that is, not at all" if summary.alone[least] > UNCHANGED else ""
+    most, least = (end(summary.alone, key=summary.alone.__getitem__) for end in (min, max))
+    low, high, name = plain(summary.alone[most]), plain(summary.alone[least]), called(summary.name)
+    if low == high:
+        return [f"Shuffled one part at a time, each changes the maps of {name} alike ({low})."]
+    unused = ", that is, not at all" if high == plain(1.0) else ""
     return [
         f"With one part of the model shuffled at a time and the rest as trained, the maps of {name} change most with "
-        f"the weights of the {most} (rank correlation {plain(summary.alone[most])}) and least with those of the "
-        f"{least} ({plain(summary.alone[least])}{',' if unused else ''}{unused})."
+        f"the weights of the {most} (rank correlation {low}) and least with those of the {least} ({high}{unused})."
     ]
 
 
