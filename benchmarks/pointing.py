@@ -41,8 +41,7 @@ from vitrail.explain.methods import get_method
 from vitrail.explain.trust.baselines import BASELINES
 from vitrail.explain.trust.bootstrap import Estimate, mean
 from vitrail.explain.trust.samples import samples
-from vitrail.explain.trust.sanity import LEVELS
-from vitrail.explain.trust.table import CENTRE, RANDOM, Measured, Trust
+from vitrail.explain.trust.table import CASCADE, CENTRE, RANDOM, Measured, Trust
 from vitrail.explain.trust.words import plain, share, verdict
 from vitrail.run import start
 
@@ -121,7 +120,7 @@ def train(family: str, epochs: float, folder: Path, images: int = TRAINED + HELD
 
 def measure(
     artifact: Artifact, images: int, dear: bool = False, lesser: bool = False, methods: Sequence[str] | None = None,
-    baselines: Sequence[str] = tuple(BASELINES), levels: Sequence[str] = (LEVELS[0], LEVELS[-1]),
+    baselines: Sequence[str] = tuple(BASELINES), levels: Sequence[str] = (CASCADE[0], CASCADE[-1]),
 ) -> Trust:  # fmt: skip
     """The methods named, or all that fit, or those of them of few passes, on images that training has not seen."""
     able = fitting(artifact.model, methods)[0]
@@ -185,7 +184,7 @@ def main(words: Sequence[str] | None = None) -> int:
     reader.add_argument("--dear", action="store_true", help="methods of many passes as well")
     reader.add_argument("--methods", help="only these, of those that fit")
     reader.add_argument("--baselines", default=",".join(BASELINES), help="what hides: of " + ", ".join(BASELINES))
-    reader.add_argument("--levels", default=f"{LEVELS[0]},{LEVELS[-1]}", help="what is shuffled, or nothing")
+    reader.add_argument("--levels", default=f"{CASCADE[0]},{CASCADE[-1]}", help="what is shuffled, or nothing")
     reader.add_argument("--lesser", action="store_true", help="objects of other classes beside the one")
     reader.add_argument("--runs", type=Path, help="where runs are kept, and taken from where they are there already")
     reader.add_argument("--out", type=Path, help="the figures as JSON")

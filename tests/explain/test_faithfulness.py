@@ -22,8 +22,8 @@ from vitrail.explain.methods import Method
 from vitrail.explain.target import Target
 from vitrail.explain.trust.answers import ask, words
 from vitrail.explain.trust.samples import Sample, nowhere, samples
-from vitrail.explain.trust.sanity import ALONE, LEVELS, randomised
-from vitrail.explain.trust.table import CENTRE, RANDOM
+from vitrail.explain.trust.sanity import randomised
+from vitrail.explain.trust.table import ALONE, CASCADE, CENTRE, RANDOM
 from vitrail.explain.trust.words import believed, verdict
 from vitrail.settings import ShapesConfig
 from vitrail.tasks.classify import Classify
@@ -211,7 +211,7 @@ def test_a_real_model_is_scored_by_every_cheap_method_and_left_as_it_was(small: 
         assert np.isfinite(row.pointing).all()  # shapes know where the object stands
     for name in cheap:
         assert [len(found) for found in trust.of(name).sanity.values()] == [8] * 8
-        assert list(trust.of(name).sanity) == [*LEVELS, *ALONE]
+        assert list(trust.of(name).sanity) == [*CASCADE, *ALONE]
         assert (np.abs(trust.of(name).sanity["all"]) <= 1).all()
     alone = chosen.passes(model)
     assert alone > 200
@@ -221,7 +221,7 @@ def test_a_real_model_is_scored_by_every_cheap_method_and_left_as_it_was(small: 
 
 def test_weights_are_shuffled_from_the_head_down_and_keep_their_values(model: Any) -> None:
     changed = {}
-    for level in LEVELS:
+    for level in CASCADE:
         other = randomised(model, level)
         assert not other.training
         changed[level] = set()

@@ -24,8 +24,8 @@ from vitrail.explain.trust.controls import centre_prior, random_map
 from vitrail.explain.trust.curves import CHUNK, area, at_once, curves, passes, steps
 from vitrail.explain.trust.pointing import energy, hit
 from vitrail.explain.trust.samples import Sample
-from vitrail.explain.trust.sanity import ALONE, LEVELS, correlations, randomised
-from vitrail.explain.trust.table import CENTRE, RANDOM, Measured, Trust
+from vitrail.explain.trust.sanity import correlations, randomised
+from vitrail.explain.trust.table import ALONE, CASCADE, CENTRE, RANDOM, Measured, Trust
 
 BATCH = 8
 """Images that are explained at once; those that are hidden in part go through by the chunk of `curves`."""
@@ -44,7 +44,7 @@ class Plan:
 
     methods: Sequence[str]
     baselines: Sequence[str] = tuple(BASELINES)
-    levels: Sequence[str] = (*LEVELS, *ALONE)
+    levels: Sequence[str] = (*CASCADE, *ALONE)
     sanity: int = 16
     alone: int = 8
 

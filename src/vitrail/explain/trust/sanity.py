@@ -18,20 +18,14 @@ from torch import Tensor, nn
 
 from vitrail.contracts import Backbone
 from vitrail.explain.explainable import Explainable
-from vitrail.explain.trust.table import ALONE as ALONE
-from vitrail.explain.trust.table import CASCADE
+from vitrail.explain.trust.table import ALONE
 from vitrail.seeding import generator
-
-LEVELS = CASCADE
-"""What is randomised from the answer down, each with all that stands before it here: the head, the last block, the
-upper half of the blocks, every weight. ALONE are parts that are randomised one at a time: the stem and single blocks;
-the head is the first of LEVELS anyway."""
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def randomised(model: Explainable, level: str) -> Explainable:
-    """A copy of a model, in evaluation mode, of whose weights those of a level of LEVELS or ALONE are shuffled.
+    """A copy of a model, in evaluation mode, of whose weights those of a level of CASCADE or ALONE are shuffled.
 
     Every tensor is shuffled by a key of its own, the same on every device: levels differ in what is shuffled only.
     """

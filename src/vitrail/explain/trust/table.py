@@ -16,7 +16,10 @@ CONTROLS = (CENTRE, RANDOM)
 
 CASCADE = ("head", "last block", "half", "all")
 ALONE = ("stem alone", "first block alone", "middle block alone", "last block alone")
-"""Which weights are shuffled, down from the answer and one part at a time; `sanity` does it."""
+"""Which weights are shuffled (`sanity` does it). Down from the answer, each with all that stands before it: the head,
+the last block, the upper half of the blocks, every weight. And parts one at a time: the stem and single blocks; the
+head is the first of CASCADE anyway.
+"""
 
 COLUMNS = ("deletion", "insertion", "gain", "over_centre", "over_random", "pointing", "energy")
 
