@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from lively_families import family, pictures
 from torch import Tensor, nn
 
 from vitrail.assemble import VisionModel
@@ -23,6 +24,19 @@ def test_observing_changes_no_bit_of_the_outputs(model: VisionModel, images: Ten
             observed = model(images)
     assert torch.equal(plain, observed)
     assert len(recording.calls) == 3
+
+
+@pytest.mark.parametrize("kind", ["vit", "swin", "pvt_v2"])
+@pytest.mark.parametrize("graph", [False, True])
+def test_in_every_family_observing_changes_no_bit_with_gradients_or_without(kind: str, graph: bool) -> None:
+    """PyTorch itself rounds otherwise where gradients are enabled, so both passes are of the same kind."""
+    model = family(kind)
+    with torch.set_grad_enabled(graph):
+        plain = model(pictures())
+        with record(model) as recording:
+            observed = model(pictures())
+    assert torch.equal(plain, observed)
+    assert len(recording.calls) >= 2
 
 
 def test_weights_are_those_of_the_equation(model: VisionModel, images: Tensor) -> None:
