@@ -25,6 +25,7 @@ import torch
 
 from vitrail.assemble import create_model
 from vitrail.contracts import Batch
+from vitrail.cost.measure import most_allocated
 from vitrail.cost.plan import plan
 from vitrail.cost.trace import shard
 from vitrail.layers.recompute import recompute
@@ -74,7 +75,7 @@ def allocated(case: dict[str, Any]) -> int:
         loop, parts = make_loop(case)
         for _ in range(UPDATES):
             loop.update(parts)
-    return _most(profile)
+    return most_allocated(profile)
 
 
 def resident(case: dict[str, Any]) -> int:
@@ -113,7 +114,7 @@ def sharded(case: dict[str, Any]) -> int:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             del loss
-    most = _most(profile, since=before)  # sharding itself passes through all of the weights
+    most = most_allocated(profile, since=before)  # sharding itself passes through all of the weights
     dist.destroy_process_group()
     return most
 
@@ -131,17 +132,6 @@ def measure_sharded(case: dict[str, Any], shards: int) -> int:
         ]  # fmt: skip
         said = [process.communicate()[0] for process in started]
     return int(said[0])
-
-
-def _most(profile: Any, since: int = 0) -> int:
-    """Most bytes given out at once, by the events of a profile; the peak is looked for after an instant."""
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    now = most = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        now += event.nbytes()
-        if event.start_ns() >= since:
-            most = max(most, now)
-    return most
 
 
 def on_gpu(case: dict[str, Any]) -> int:

@@ -268,7 +268,7 @@ def test_the_utilisation_of_this_machine_is_of_this_model(device: str, monkeypat
 
 
 def test_a_model_too_large_for_here_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vitrail.cost.measure._free", lambda: 2**20)
+    monkeypatch.setattr("vitrail.cost.measure.free_memory", lambda: 2**20)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UsageError, match="measure a smaller model"):
         plan("vit_tiny", image_size=32, batch=2, classes=3, recompute=False, measured=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from vitrail.assemble import create_model
+from vitrail.assemble import VisionModel, create_model
 from vitrail.errors import UsageError
 
 SIDE = {"cpu": 1024, "cuda": 8192}
@@ -39,7 +40,7 @@ def measure(
     Raises UsageError where this machine has less memory than that.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    free = torch.cuda.mem_get_info()[0] if device == "cuda" else _free()
+    free = torch.cuda.mem_get_info()[0] if device == "cuda" else free_memory()
     if needs > free:
         raise UsageError(
             f"measure: {batch} images of {model} take {needs / 2**30:.1f} GiB in training, and {free / 2**30:.1f} GiB"
@@ -47,24 +48,60 @@ def measure(
         )
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
     peak = _products(device, dtype)
-    net: Any = create_model(model, outputs=classes, image_size=image_size, patch_size=patch_size).to(device)
+    net = create_model(model, outputs=classes, image_size=image_size, patch_size=patch_size).to(device)
     if precision == "pure-bf16":
         net.to(dtype)
+    rate = batch / _seconds(training_step(net, batch, precision, device), device)
+    return Measured(device, batch, rate, peak, rate * training_flops / peak)
+
+
+def training_step(net: VisionModel, batch: int, precision: str, device: str) -> Callable[[], None]:
+    """What trains a model that stands on `device` each time it is called: forward pass, loss, backward pass and AdamW,
+    of as many blank images, whose targets are all class 0."""
+    images = _blank(net, batch, precision, device)
     optimizer = torch.optim.AdamW(net.parameters(), fused=True)
-    shape = (batch, net.backbone.in_channels, *net.backbone.image_size)
-    kind = dtype if precision == "pure-bf16" else torch.float32
-    images = torch.zeros(shape, device=device, dtype=kind)
     targets = torch.zeros(batch, dtype=torch.int64, device=device)
+    net.train()
 
     def step() -> None:
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
             loss = net.task.loss(net(images), targets, None, train=True).sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    rate = batch / _seconds(step, device)
-    return Measured(device, batch, rate, peak, rate * training_flops / peak)
+    return step
+
+
+def forward_pass(net: VisionModel, batch: int, precision: str, device: str) -> Callable[[], None]:
+    """What runs a model that stands on `device` each time it is called: in evaluation mode, without gradients, on as
+    many blank images."""
+    images = _blank(net, batch, precision, device)
+    net.eval()
+
+    def forward() -> None:
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            net(images)
+
+    return forward
+
+
+def _blank(net: VisionModel, batch: int, precision: str, device: str) -> Tensor:
+    backbone: Any = net.backbone
+    kind = torch.bfloat16 if precision == "pure-bf16" else torch.float32
+    return torch.zeros((batch, backbone.in_channels, *backbone.image_size), device=device, dtype=kind)
+
+
+def most_allocated(profile: Any, since: int = 0) -> int:
+    """Most bytes that PyTorch's CPU allocator had given out at once, by the events of a `torch.profiler.profile` with
+    profile_memory; what stood when it began is not counted. since: nanoseconds; the peak is looked for after them."""
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        if event.start_ns() >= since:
+            most = max(most, now)
+    return most
 
 
 def _products(device: str, dtype: torch.dtype) -> float:
@@ -79,18 +116,18 @@ def _seconds(what: Callable[[], object], device: str) -> float:
     what()
     best = float("inf")
     for _ in range(ROUNDS):
-        _wait(device)
+        settle(device)
         started, calls, taken = time.perf_counter(), 0, 0.0
         while taken < LEAST_SECONDS / ROUNDS:
             what()
-            _wait(device)
+            settle(device)
             calls += 1
             taken = time.perf_counter() - started
         best = min(best, taken / calls)
     return best
 
 
-def _free() -> int:
+def free_memory() -> int:
     """Bytes of memory that nothing needs; without a system that says, as many as there may be."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
@@ -100,6 +137,7 @@ def _free() -> int:
         return 2**62
 
 
-def _wait(device: str) -> None:
+def settle(device: str) -> None:
+    """Wait until the device has done all that it was given."""
     if device == "cuda":
         torch.cuda.synchronize()

@@ -65,7 +65,7 @@ def measure(
         loop.save()
         loop.keep("best", loop.average.model, {}, loop.task)
         writing = clock() - began
-    return Speed(startup, image, first, min(before, again), max(0.0, before - again), writing, _load(clock))
+    return Speed(startup, image, first, min(before, again), max(0.0, before - again), writing, machine_load(clock))
 
 
 def _reading(loop: Loop, seconds: float, clock: Clock) -> float:
@@ -124,7 +124,7 @@ def _evaluations(loop: Loop, clock: Clock) -> tuple[float, float]:
     return took[0], took[1]
 
 
-def _load(clock: Clock) -> float:
+def machine_load(clock: Clock = time.monotonic) -> float:
     """Wall time over computing time of a thread that does nothing but compute."""
     began, computing = clock(), time.thread_time()
     while time.thread_time() - computing < SPIN:
