@@ -40,7 +40,7 @@ _STYLE: dict[Any, Any] = {
 
 
 @contextmanager
-def _style(name: str) -> Iterator[None]:
+def style(name: str) -> Iterator[None]:
     """Our settings over matplotlib's defaults, whatever the user's matplotlibrc says; restored on leaving."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -52,7 +52,7 @@ def draw(data: ReportData) -> Figures:
     """Every figure that the data allows."""
     figures: Figures = {}
     section = section_of(data.config.task.name)
-    with _style("figures"):
+    with style("figures"):
         if data.history:
             loss, rate = draw_training(data.history, data.best_epoch).items()
             drawn = [(curve.name, charts.metrics(data.history, data.best_epoch, curve)) for curve in section.curves]
@@ -64,13 +64,13 @@ def draw(data: ReportData) -> Figures:
 
 def draw_training(history: Sequence[Mapping[str, Any]], best_epoch: float | None) -> Figures:
     """Loss and learning rate over the epochs."""
-    with _style("figures"):
+    with style("figures"):
         return {"loss": charts.loss(history, best_epoch), "learning_rate": charts.rate(history)}
 
 
 def draw_profile(profile: Profile) -> Figures:
     """What a model's attention and first weights are like on the whole."""
-    with _style("figures"):
+    with style("figures"):
         return of_explanations.drawn(profile)
 
 
@@ -94,7 +94,7 @@ def write_figures(folder: Path, figures: Figures) -> list[Path]:
 def to_png(figure: Figure) -> bytes:
     """The figure on white, 200 dots per inch; equal figures give equal bytes."""
     raw = io.BytesIO()
-    with _style("png"):
+    with style("png"):
         figure.savefig(raw, format="png", dpi=200, facecolor="white", metadata={"Software": None})
     return raw.getvalue()
 
@@ -106,7 +106,7 @@ def to_svg(figure: Figure, name: str, alternative: str) -> Markup:
     """
     raw = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with _style(name):
+    with style(name):
         figure.savefig(raw, format="svg", facecolor="none", metadata=nothing)
     svg = raw.getvalue()
     svg = svg[svg.index("<svg") :]
