@@ -126,7 +126,7 @@ def of_data(
 
     Raises UsageError and DataError where the data cannot be opened, DataError where none can be used.
     """
-    source, indices, split = _held_out(artifact, run, data)
+    source, indices, split = held_out(artifact, run, data)
     able, refused = fitting(artifact.model, methods)
     if not able:
         raise misfit(artifact.model, refused)
@@ -140,15 +140,21 @@ def of_data(
     return trust.of_split(split, refused)
 
 
-def _held_out(artifact: Artifact, run: Path, data: str) -> tuple[Source, Sequence[int], str]:
-    """The source, which of its samples to score, and their split."""
+def held_out(
+    artifact: Artifact, run: Path, data: str, source: Source | None = None
+) -> tuple[Source, Sequence[int], str]:
+    """The source, which of its samples a model can be judged on, and their split: test, or val where there is none.
+
+    Of other data than its own all of them, and "".  source: the run's own, where it came from Python.  Raises
+    UsageError and DataError where the data cannot be opened, DataError where the run held nothing back.
+    """
     own: DataConfig = artifact.config.data
     task = artifact.task.name
     if data != own.source:
         source = _other(data, own, task)
         return source, range(len(source.items)), ""
     journal = Journal(quiet=True)
-    source = open_source(own, task)
+    source = source or open_source(own, task)
     divided = leave_out_strangers(
         divide(source, read_audit(source, own, journal), own, journal, task), artifact.task, journal
     )
