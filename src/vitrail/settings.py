@@ -238,6 +238,13 @@ class PretrainConfig(Strict):
     """Of the transformer that fills in a ViT's hidden patches; None where one linear layer does it."""
 
 
+class ReportConfig(Strict):
+    """What a run's report takes time for besides its scores."""
+
+    explanations: bool = True
+    """Explain some held-out images and score the explanations: explain.html, and two parts of the report."""
+
+
 class Config(Strict):
     """Everything a run depends on. args.yaml is this; `vitrail train --config args.yaml` repeats the run."""
 
@@ -249,6 +256,7 @@ class Config(Strict):
     train: TrainConfig = TrainConfig()
     distill: DistillConfig = DistillConfig()
     pretrain: PretrainConfig = PretrainConfig()
+    report: ReportConfig = ReportConfig()
     recipe: str = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     data_seed: Annotated[int, Field(ge=0)] = 0

@@ -28,11 +28,13 @@ def read_reasons(run: Run) -> tuple[Reason, ...]:
     return tuple(Reason(str(r["field"]), r["value"], str(r["why"])) for r in run.data.get("reasons", ()))
 
 
-def refuse_bad(audit: Audit, config: Config, make_folder: Callable[[], Run]) -> None:
+def refuse_bad(audit: Audit, config: Config, make_folder: Callable[[], Run] | None) -> None:
     """DataError where too much is bad; the list is what the user needs then: it gets a run folder all the same."""
     try:
         refuse_if_too_bad(audit, config.data.max_bad_fraction)
     except DataError as error:
+        if make_folder is None:
+            raise
         run = make_folder()
         write_bad_files(run.folder / "bad_files.csv", audit)
         run.mark("failed", reason=str(error))

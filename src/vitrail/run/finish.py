@@ -23,12 +23,13 @@ from vitrail.data.split import split_record
 from vitrail.data.target_audit import without
 from vitrail.evaluate.evaluator import Evaluation, evaluate
 from vitrail.explain.explainer import output_names
+from vitrail.explain.explanation import Explanation
 from vitrail.predict.rows import table_file
 from vitrail.report.data import Picture, ReportData
 from vitrail.report.html import write_report
 from vitrail.report.section import DenseSection, Section
 from vitrail.report.sections import section_of
-from vitrail.run import pictures
+from vitrail.run import outcomes, pictures
 from vitrail.run.folder import Run, versions
 from vitrail.run.prepare import Data
 from vitrail.run.trust import of_run
@@ -40,6 +41,7 @@ from vitrail.training.memory import peak_memory_mb
 from vitrail.training.recipes import Reason
 
 BATCH = 64
+NOT_ASKED = "left out, as stated by report.explanations=false; `vitrail explain RUN` makes them"
 SHOWN = 3
 """Failed samples that a warning names."""
 
@@ -57,13 +59,17 @@ def finish(
             results[split] = evaluate_split(engine, artifact.task, artifact.preprocessor, config, data, split)
             run.metrics[split] = results[split].metrics
     write_predictions(run.folder / "predictions.csv", artifact.task, data, results)
+    outcomes.write(run.folder / outcomes.FILE, artifact.task, results)
     failures = {**progress.failures, **late_failures(results, progress.failures, journal)}
     used = without_failures(data, failures)
     if failures:
         run.mark("running", metrics=run.metrics, failures=failures)
         write_bad_files(run.folder / "bad_files.csv", used.audit)
         refuse_if_too_bad(used.audit, config.data.max_bad_fraction)
-    overlays, unexplained = pictures.explanations(artifact, data, results, journal)
+    overlays: list[Explanation] = []
+    unexplained = NOT_ASKED
+    if config.report.explanations:
+        overlays, unexplained = pictures.explanations(artifact, data, results, journal)
     if overlays:
         pictures.album(artifact, overlays).write(run.folder, f"Explanations of {run.folder.name}")
     seen = progress.step * config.train.batch_size

@@ -135,7 +135,7 @@ class Run:
 
 def create(name: str, out: Path | None, command: Sequence[str], config: Config, verb: str = "train") -> Run:
     """Make a folder of its own for a run: `out`, or runs/VERB/NAME, counting up. The mkdir is the lock."""
-    folder = _claim(out) if out is not None else _count_up(ROOT / verb / _safe(name))
+    folder = claim_folder(ROOT / verb, name, out)
     run = Run(folder)
     record = {
         "state": "running",
@@ -149,6 +149,11 @@ def create(name: str, out: Path | None, command: Sequence[str], config: Config, 
     }
     durable.write_file(folder / "run.json", json.dumps(record, indent=1) + "\n")
     return run
+
+
+def claim_folder(root: Path, name: str, out: Path | None) -> Path:
+    """Make a new folder, `out` or root/NAME, counting up, and only that: UsageError where `out` is there already."""
+    return _claim(out) if out is not None else _count_up(root / _safe(name))
 
 
 def refuse_place(out: Path | None, verb: str = "train") -> None:

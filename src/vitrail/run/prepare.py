@@ -65,6 +65,16 @@ class Data:
         return int(config.data.max_bad_fraction * len(self.source.items)) - len(self.audit.bad)
 
 
+@dataclass(frozen=True)
+class Known:
+    """Data that has been opened and looked at, and its images as far as they are decoded: what several runs on it in
+    one process have in common, however each divides it."""
+
+    source: Source
+    audit: Audit
+    kept: KeptImages = field(default_factory=KeptImages)
+
+
 def settle_task(stated: Stated, source: Source, journal: Journal) -> tuple[Stated, tuple[Reason, ...]]:
     """What is stated with the task, inferred from the targets where it is not, and what goes with it; and why."""
     named = stated.get("task.name")

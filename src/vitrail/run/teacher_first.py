@@ -31,7 +31,7 @@ SHARED = ("data.", "task.", "augment.")
 ALSO_SHARED = (
     "preprocess.resize", "preprocess.crop_fraction", "preprocess.interpolation", "model.image_size", "seed",
     "data_seed", "threads", "train.batch_size", "train.accumulate", "train.precision",
-    "train.checkpoint_seconds", "train.keep_checkpoints",
+    "train.checkpoint_seconds", "train.keep_checkpoints", "report.explanations",
 )  # fmt: skip
 
 TEACHER_EPOCHS = 0.5

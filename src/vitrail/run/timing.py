@@ -134,6 +134,23 @@ def fit_epochs(
 
     Raises UsageError where too little time is left.
     """
+    part, first = try_parts(deadline, config, data, device, backbone, teacher, out, journal)
+    epochs, of_teacher = fitting(deadline, part, first)
+    reasons = [reason_of(deadline, epochs, part.speed)]
+    if of_teacher is not None:
+        why = f"half of its student's, as without a limit, and at most {TEACHER_SHARE:.0%} of the time"
+        reasons.append(Reason("distill.teacher_epochs", of_teacher, why))
+    return tuple(reasons)
+
+
+def try_parts(
+    deadline: Deadline, config: Config, data: Data, device: str, backbone: nn.Module | None, teacher: Teacher | None,
+    out: Path | None, journal: Journal,
+) -> tuple[Part, Part | None]:  # fmt: skip
+    """The training of this config, and that of a teacher it has trained first, each with the speed of a trial.
+
+    Raises UsageError where no time is left for it.
+    """
     with threads(config.threads):
         task, first = make_task(config, data), None
         if config.distill.teacher == teachers.AUTO:
@@ -148,12 +165,7 @@ def fit_epochs(
             part = _tried(deadline, config, data, model, objective, device, out, journal)
         finally:
             objective.close()
-    epochs, of_teacher = fitting(deadline, part, first)
-    reasons = [reason_of(deadline, epochs, part.speed)]
-    if of_teacher is not None:
-        why = f"half of its student's, as without a limit, and at most {TEACHER_SHARE:.0%} of the time"
-        reasons.append(Reason("distill.teacher_epochs", of_teacher, why))
-    return tuple(reasons)
+    return part, first
 
 
 def _tried(
@@ -169,7 +181,7 @@ def _tried(
     what = f"training {config.model.name}"
     speed = trial(deadline, make, len(data.indices("val")), out, "train", journal, what)
     artifact = Artifact(Path(), model.eval(), config, model.task, preprocessor_of(config))
-    explaining = pictures.explaining(artifact, data, deadline.clock)
+    explaining = pictures.explaining(artifact, data, deadline.clock) if config.report.explanations else 0.0
     return Part(Work.of(config, data, model.task.dense).explained(config, model, explaining), speed)
 
 

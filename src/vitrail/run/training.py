@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,7 @@ from torch import nn
 from vitrail.artifact import find
 from vitrail.artifact import load as load_artifact
 from vitrail.assemble import VisionModel
-from vitrail.contracts import Backbone, Source
+from vitrail.contracts import Backbone, Source, Task
 from vitrail.data.audit import refuse_if_too_bad
 from vitrail.data.dataset import DatasetSource
 from vitrail.data.sources import open_source
@@ -31,6 +31,7 @@ from vitrail.run.learners import told
 from vitrail.run.loops import make_loop
 from vitrail.run.prepare import (
     Data,
+    Known,
     check_early,
     check_model,
     choose_settings,
@@ -49,7 +50,7 @@ from vitrail.settings import CUSTOM, Config, Stated, build, known_path
 from vitrail.training import checkpoint
 from vitrail.training.checkpoint import Progress
 from vitrail.training.journal import Journal
-from vitrail.training.recipes import Pretrained, Reason, complete
+from vitrail.training.recipes import Choice, Pretrained, Reason, complete
 
 EVALUATION_BATCH = 64
 
@@ -92,6 +93,71 @@ def train(
     return start(stated, name=name, out=where, quiet=quiet, source=source, backbone=backbone, deadline=deadline)
 
 
+@dataclass(frozen=True)
+class Ready:
+    """All that a run is before its folder is there: every field chosen, the data divided, the task fitted.
+
+    stated: with what was inferred.  inferred: why.  origin: what it starts from, teacher: one that is trained already.
+    """
+
+    stated: Stated
+    inferred: tuple[Reason, ...]
+    choice: Choice
+    data: Data
+    task: Task
+    device: str
+    origin: Origin | None
+    pretrained: Pretrained | None
+    teacher: Teacher | None
+
+    def again(self, fitted: Sequence[Reason]) -> Ready:
+        """With some fields settled besides, and all that follows from them."""
+        stated = {**self.stated, **{reason.field: reason.value for reason in fitted}}
+        choice = choose_settings(stated, self.data, self.device, self.pretrained)
+        return replace(self, stated=stated, inferred=(*self.inferred, *fitted), choice=choice)
+
+
+def get_ready(
+    stated: Stated,
+    journal: Journal,
+    *,
+    source: Source | None = None,
+    known: Known | None = None,
+    backbone: nn.Module | None = None,
+    claim: Callable[[Source, Config], Run] | None = None,
+) -> Ready:
+    """What a run of these stated fields would be; nothing is written.
+
+    source, known, backbone: stand in for what the fields name.  claim: makes the folder of a run whose data is too bad,
+    which then lists what is. Raises UsageError and DataError for all that can be said before the first step.
+    """
+    device = check_early(stated)
+    teachers.refuse_unused(build(stated))
+    origin = open_weights(stated, backbone)
+    stated, begins = settle_model(stated, origin, journal)
+    checked = check_model(stated, origin.pretrained(may_keep_head(stated, origin)) if origin else None)
+    teacher = teachers.open_named(checked, device)
+    source = known.source if known else source or open_source(checked.data, stated.get("task.name"))
+    stated, inferred = settle_task(stated, source, journal)
+    stated, taught = teachers.settle(stated, teacher)
+    inferred = (*inferred, *taught)
+    for note in getattr(source, "notes", ()):
+        journal.say(f"data: {note}")
+    audit = known.audit if known else read_audit(source, checked.data, journal)
+    make_folder = partial(claim, source, checked) if claim is not None else None
+    refuse_bad(audit, checked, make_folder)
+    data = divide(source, audit, checked.data, journal, str(stated["task.name"]))
+    data = replace(data, kept=known.kept) if known else data
+    stated, of_head, pretrained = _head(stated, origin, data)
+    inferred = (*inferred, *begins, *of_head)
+    choice = choose_settings(stated, data, device, pretrained)
+    task = make_task(choice.config, data)
+    data = leave_out_strangers(data, task, journal)
+    refuse_bad(data.audit, checked, make_folder)
+    teachers.check(choice.config, task, teacher)
+    return Ready(stated, inferred, choice, data, task, device, origin, pretrained, teacher)
+
+
 def start(
     stated: Stated,
     *,
@@ -100,58 +166,42 @@ def start(
     command: Sequence[str] = (),
     quiet: bool = False,
     source: Source | None = None,
+    known: Known | None = None,
     backbone: nn.Module | None = None,
     deadline: Deadline | None = None,
 ) -> Run:
-    """A new run from stated fields, to its report. `source` and `backbone` stand in for what the fields name.
+    """A new run from stated fields, to its report. `source`, `known` and `backbone` stand in for what the fields name.
 
     deadline: by when the report is to be there, instead of a stated number of epochs.
     """
     journal = Journal(quiet)
     refuse_place(out)
     refuse_epochs(stated, deadline)
-    device = check_early(stated)
-    teachers.refuse_unused(build(stated))
-    origin = open_weights(stated, backbone)
-    stated, begins = settle_model(stated, origin, journal)
-    checked = check_model(stated, origin.pretrained(may_keep_head(stated, origin)) if origin else None)
-    teacher = teachers.open_named(checked, device)
-    source = source or open_source(checked.data, stated.get("task.name"))
-    stated, inferred = settle_task(stated, source, journal)
-    stated, taught = teachers.settle(stated, teacher)
-    inferred = (*inferred, *taught)
-    for note in getattr(source, "notes", ()):
-        journal.say(f"data: {note}")
-    audit = read_audit(source, checked.data, journal)
-    make_folder = partial(create, name or source.name, out, command, checked)
-    refuse_bad(audit, checked, make_folder)
-    task = str(stated["task.name"])
-    data = divide(source, audit, checked.data, journal, task)
-    stated, of_head, pretrained = _head(stated, origin, data)
-    inferred = (*inferred, *begins, *of_head)
-    choice = choose_settings(stated, data, device, pretrained)
-    fitted_task = make_task(choice.config, data)
-    data = leave_out_strangers(data, fitted_task, journal)
-    refuse_bad(data.audit, checked, make_folder)
-    teachers.check(choice.config, fitted_task, teacher)
+
+    def claim(source: Source, config: Config) -> Run:
+        return create(name or source.name, out, command, config)
+
+    ready = get_ready(stated, journal, source=source, known=known, backbone=backbone, claim=claim)
+    data, device, teacher = ready.data, ready.device, ready.teacher
     if deadline is not None:
-        fitted = fit_epochs(deadline, choice.config, data, device, backbone, teacher, out, journal)
-        choice = choose_settings({**stated, **{r.field: r.value for r in fitted}}, data, device, pretrained)
-        inferred = (*inferred, *fitted)
-    choice = settle_length(choice)
-    settled = {reason.field for reason in inferred}
-    choice = replace(choice, reasons=(*inferred, *(r for r in choice.reasons if r.field not in settled)))
+        ready = ready.again(
+            fit_epochs(deadline, ready.choice.config, data, device, backbone, teacher, out, journal)
+        )  # fmt: skip
+    choice = settle_length(ready.choice)
+    settled = {reason.field for reason in ready.inferred}
+    choice = replace(choice, reasons=(*ready.inferred, *(r for r in choice.reasons if r.field not in settled)))
     show(choice, journal)
     journal.say(geometry.evaluated(choice.config))
-    model, begun = begin_model(choice.config, fitted_task, backbone, origin)
-    run = create(name or source.name, out, command, choice.config)
+    model, begun = begin_model(choice.config, ready.task, backbone, ready.origin)
+    run = claim(data.source, choice.config)
     journal.attach(run.folder)
     journal.say(f"run: {run.folder}")
     if begun is not None:
         begun.say(journal)
         run.mark("running", weights=begun.record())
     with recorded(run, journal), threads(choice.config.threads):
-        record = {**split_record(data.split, source, task), "notes": list(getattr(source, "notes", ()))}
+        record = split_record(data.split, data.source, str(ready.stated["task.name"]))
+        record |= {"notes": list(getattr(data.source, "notes", ()))}
         if choice.config.distill.teacher == teachers.AUTO:
             begin_teacher(run, choice.config, data, device, record, command)
         write_beginning(run, choice, data.audit, record)
@@ -180,6 +230,7 @@ def resume(
     command: Sequence[str] = (),
     quiet: bool = False,
     source: Source | None = None,
+    known: Known | None = None,
     backbone: nn.Module | None = None,
 ) -> Run:
     """Go on with a run in its own folder, from its newest whole checkpoint, to the same bits as if never stopped.
@@ -194,7 +245,7 @@ def resume(
     journal.attach(run.folder)
     device = pick_device(config.device)
     teacher = teachers.open_named(config, device)
-    data = _same_data(run, config, source, journal)
+    data = _same_data(run, config, source, journal, known)
     reasons = read_reasons(run)
     begun_before = config.distill.teacher != teachers.AUTO or checkpoint.listed(run.folder / "checkpoints")
     origin = None if begun_before else open_weights(complete(config), backbone)
@@ -239,11 +290,15 @@ def _splits(data: Data) -> list[str]:
     return [split for split in ("train", "val", "test") if data.indices(split)]
 
 
-def _same_data(run: Run, config: Config, source: Source | None, journal: Journal) -> Data:
+def _same_data(
+    run: Run, config: Config, source: Source | None, journal: Journal, known: Known | None = None
+) -> Data:  # fmt: skip
     """The run's data again; DataError unless samples, contents and split are what they were."""
     task = config.task.name
-    source = source or open_source(config.data, task)
-    data = divide(source, read_audit(source, config.data, journal), config.data, journal, task)
+    source = known.source if known else source or open_source(config.data, task)
+    audit = known.audit if known else read_audit(source, config.data, journal)
+    data = divide(source, audit, config.data, journal, task)
+    data = replace(data, kept=known.kept) if known else data
     if split_record(data.split, source)["fingerprint"] != run.data["fingerprint"]:
         raise DataError(
             f"the images in {source.location} are not those that {run.folder} was trained on (added, removed or changed"

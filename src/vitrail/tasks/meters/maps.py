@@ -31,7 +31,8 @@ class DepthMeter:
     (B, M, H, W) -> the same in units.
 
     images: of each image in turn, (M, 7): known pixels, then over them the sums of |said - true|, its square, true, its
-    square, |true - mean| and its square, where mean is the training set's.  ratios: pixels with a positive truth, then
+    square, |true - mean| and its square, where mean is the training set's.  relative: of each image, the pixels whose
+    truth is positive, and the sum over them of |said - true| / true.  ratios: pixels with a positive truth, then
     over them the sums of |said - true| / true and of those right to the first, second and third degree.  sample: some
     pixels, evenly spaced over everything seen, as rows (map, true, said).
     """
@@ -41,6 +42,7 @@ class DepthMeter:
         self._usual = np.asarray(usual)[:, None, None]
         self.ratios = np.zeros(5, np.float64)
         self.images: list[Doubles] = []
+        self.relative: list[Doubles] = []
         self._sample: list[Doubles] = []
         self._kept, self._stride, self._next = 0, 1, 0
 
@@ -53,6 +55,9 @@ class DepthMeter:
         off = np.where(known, true - self._usual, 0.0)
         parts = (known, np.abs(apart), apart**2, told, told**2, np.abs(off), off**2)
         self.images += list(np.stack([part.sum(axis=(2, 3)) for part in parts], axis=-1))  # (B, M, 7)
+        above = told > 0
+        shares = np.abs(apart) / np.where(above, told, 1.0) * above
+        self.relative += list(np.stack([above.sum(axis=(1, 2, 3)), shares.sum(axis=(1, 2, 3))], axis=-1))  # (B, 2)
         said, positive = said[known], told[known]
         self._keep(np.stack([np.nonzero(known)[1], positive, said], axis=1))
         said, positive = said[positive > 0], positive[positive > 0]
