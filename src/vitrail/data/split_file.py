@@ -84,7 +84,7 @@ def _read_list(path: Path, split: SplitName) -> Iterable[_Entry]:
 def _read_table(path: Path) -> list[_Entry]:
     table = read_table(path)
     column = next(iter(table.find("split")), "split")
-    paths = [str(cell).strip() for cell in table.column(find_image_column(table, []))]
+    paths = [str(cell) for cell in table.column(find_image_column(table, []))]
     splits = read_splits(table, column)
     return [_Entry(p, s, f"row {row}") for p, s, row in zip(paths, splits, table.rows, strict=True)]
 
@@ -95,7 +95,8 @@ def _find(entries: list[_Entry], source: Source) -> dict[int, SplitName]:
     where: dict[int, str] = {}
     missing: list[_Entry] = []
     for entry in entries:
-        index = by_key.get(entry.path, by_key.get(_plain(entry.path, source.location)))
+        stripped = entry.path.strip()  # a name may itself begin or end with a space
+        index = by_key.get(entry.path, by_key.get(stripped, by_key.get(_plain(stripped, source.location))))
         if index is None:
             missing.append(entry)
         elif found.setdefault(index, entry.split) != entry.split:
