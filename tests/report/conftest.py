@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from served import Site, find_chromium
 
 from vitrail.explain.profile import LayerProfile, Profile
 from vitrail.report.data import Gallery, Panel, Picture, ReportData, Strip
@@ -161,3 +163,21 @@ def inside() -> Profile:
     similarity = draw.random((6, 6, 6, 6), np.float32)
     filters = draw.normal(size=(20, 3, 8, 8)).astype(np.float32)
     return Profile(8, (48, 48), layers, 25.3, positions=similarity, filters=filters, missing=("Odd <b>: no registers",))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser's path."""
+    found = find_chromium()
+    if found is None:
+        pytest.skip("needs a Chromium browser, and there is none on this machine")
+    return found
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """An empty site."""
+    made = Site(tmp_path)
+    yield made
+    made.server.shutdown()
+    made.server.server_close()

@@ -80,19 +80,60 @@ def _compare(models: tuple[str, ...], draw: np.random.Generator) -> list[Part]:
     }
     return [
         Part(
-            "scores", "Scores and costs", ["Every model was scored once on the test images."],
+            "scores",
+            "Scores and costs",
+            ["Every model was scored once on the test images."],
             [Table("", columns, rows, "One row a model; – where it was not measured.", columns[1:])],
             [
-                Chart("scores", charts.intervals(spans, "accuracy, test images", share=True), "Accuracy of every model", "Bars: 95 % intervals over images and seeds."),
-                Chart("differences", charts.intervals({f"{models[-1]} - {model}": _span(draw, -0.02, 0.06, 0.02) for model in models[:-1]} or {"none": None}, "difference in accuracy", share=True, mark=0.0, marked="no difference"), "Differences"),
-                Chart("pareto", charts.pareto(latency, spans, [models[0], models[-1]], "latency at batch 1, ms", "accuracy", chosen=models[-1], order=models), "Accuracy over latency", "Up and to the left is better."),
+                Chart(
+                    "scores",
+                    charts.intervals(spans, "accuracy, test images", share=True),
+                    "Accuracy of every model",
+                    "Bars: 95 % intervals over images and seeds.",
+                ),
+                Chart(
+                    "differences",
+                    charts.intervals(
+                        {f"{models[-1]} - {model}": _span(draw, -0.02, 0.06, 0.02) for model in models[:-1]}
+                        or {"none": None},
+                        "difference in accuracy",
+                        share=True,
+                        mark=0.0,
+                        marked="no difference",
+                    ),
+                    "Differences",
+                ),
+                Chart(
+                    "pareto",
+                    charts.pareto(
+                        latency,
+                        spans,
+                        [models[0], models[-1]],
+                        "latency at batch 1, ms",
+                        "accuracy",
+                        chosen=models[-1],
+                        order=models,
+                    ),
+                    "Accuracy over latency",
+                    "Up and to the left is better.",
+                ),
             ],
             "test",
         ),
         Part(
-            "robustness", "When images are spoiled", charts=[Chart("robustness", charts.bars_by_level(kinds, "accuracy", order=models), "Accuracy by kind and level", "Bars.")], split="test",
+            "robustness",
+            "When images are spoiled",
+            charts=[
+                Chart(
+                    "robustness",
+                    charts.bars_by_level(kinds, "accuracy", order=models),
+                    "Accuracy by kind and level",
+                    "Bars.",
+                )
+            ],
+            split="test",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _data(models: tuple[str, ...], draw: np.random.Generator) -> list[Part]:
@@ -110,11 +151,21 @@ def _data(models: tuple[str, ...], draw: np.random.Generator) -> list[Part]:
     figure = charts.curves(series, "training images", "error, test images", share=True, order=models, until=1600)
     return [
         Part(
-            "curves", "What more images bring", ["Lines are laws fitted to the points."],
-            [Table("Predicted", ["Model", "2x", "10x"], [[model, "61.2% (58.1% to 64.0%)", "–"] for model in models], numbers=["2x", "10x"])],
-            [Chart("curves", figure, "Error over training images", "Beyond the largest size it is a prediction.")], "test",
+            "curves",
+            "What more images bring",
+            ["Lines are laws fitted to the points."],
+            [
+                Table(
+                    "Predicted",
+                    ["Model", "2x", "10x"],
+                    [[model, "61.2% (58.1% to 64.0%)", "–"] for model in models],
+                    numbers=["2x", "10x"],
+                )
+            ],
+            [Chart("curves", figure, "Error over training images", "Beyond the largest size it is a prediction.")],
+            "test",
         )
-    ]  # fmt: skip
+    ]
 
 
 def _scaling(models: tuple[str, ...], draw: np.random.Generator) -> list[Part]:
@@ -127,9 +178,28 @@ def _scaling(models: tuple[str, ...], draw: np.random.Generator) -> list[Part]:
         for k, flops in enumerate((1e14, 1e15, 1e16))
     }
     return [
-        Part("iso", "The best size for a budget", charts=[Chart("iso", charts.iso(budgets, "parameters", "val loss"), "Loss over size", "A star is lowest.")], split="val"),
-        Part("law", "The law", charts=[Chart("law", charts.curves({models[0]: charts.Curve([(10.0**k, (1 / k, 0.9 / k, 1.1 / k)) for k in range(12, 17)])}, "FLOPs", "loss"), "Loss over FLOPs")]),
-    ]  # fmt: skip
+        Part(
+            "iso",
+            "The best size for a budget",
+            charts=[Chart("iso", charts.iso(budgets, "parameters", "val loss"), "Loss over size", "A star is lowest.")],
+            split="val",
+        ),
+        Part(
+            "law",
+            "The law",
+            charts=[
+                Chart(
+                    "law",
+                    charts.curves(
+                        {models[0]: charts.Curve([(10.0**k, (1 / k, 0.9 / k, 1.1 / k)) for k in range(12, 17)])},
+                        "FLOPs",
+                        "loss",
+                    ),
+                    "Loss over FLOPs",
+                )
+            ],
+        ),
+    ]
 
 
 def _cost(models: tuple[str, ...], draw: np.random.Generator) -> list[Part]:
@@ -167,20 +237,39 @@ def _reach(models: tuple[str, ...], draw: np.random.Generator) -> list[Part]:
         for t, state in enumerate(("untrained", "trained"))
     }
     return [
-        Part("distance", "How far heads look", charts=[Chart("distance", charts.heads(layers, 64, 33.0), "Distance by head and layer", "Dots are heads.")], split="val"),
-        Part("field", "What a place depends on", charts=[Chart("field", charts.field(fields), "Effective receptive fields")], split="val"),
-    ]  # fmt: skip
+        Part(
+            "distance",
+            "How far heads look",
+            charts=[Chart("distance", charts.heads(layers, 64, 33.0), "Distance by head and layer", "Dots are heads.")],
+            split="val",
+        ),
+        Part(
+            "field",
+            "What a place depends on",
+            charts=[Chart("field", charts.field(fields, across=2), "Effective receptive fields")],
+            split="val",
+        ),
+    ]
 
 
 def _invariance(models: tuple[str, ...], draw: np.random.Generator) -> list[Part]:
     return [
         Part(
-            f"kind-{number}", f"Under {kind}",
-            charts=[Chart(f"kind_{number}", charts.intervals({model: _span(draw, 0.5, 0.9, 0.05) for model in models}, "same answers", share=True), f"Answers under {kind}")],
+            f"kind-{number}",
+            f"Under {kind}",
+            charts=[
+                Chart(
+                    f"kind_{number}",
+                    charts.intervals(
+                        {model: _span(draw, 0.5, 0.9, 0.05) for model in models}, "same answers", share=True
+                    ),
+                    f"Answers under {kind}",
+                )
+            ],
             split="val",
         )
         for number, kind in enumerate(("shift", "scale", "flip", "rotation", "permutation"))
-    ]  # fmt: skip
+    ]
 
 
 PARTS: dict[str, Any] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from vitrail.explain import typeface
 from vitrail.report.charts import DASHES, INK, LINE, MUTED, SERIES
@@ -30,6 +32,8 @@ Span = tuple[float, float, float]
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WIDTH = 4.2
 """Inches of a chart that stands beside another on the page and is still read on a phone."""
+LONG = 18
+"""Letters up to which a name stands beside its line; longer ones stand over it."""
 LETTERS = 52
 """Letters of a legend that fit its line."""
 
@@ -73,17 +77,22 @@ def intervals(
     share: fractions, written in percent.  mark: where a vertical line stands, as 0 of a difference, and what it is.
     """
     names = list(spans)
-    with _lettering(names):
-        figure, axes = _axes((WIDTH, 0.9 + 0.32 * max(2, len(names))))
-        for row, span in enumerate(spans.values()):
-            if span is not None and math.isfinite(span[0]):
+    above = max((len(_short(name)) for name in names), default=0) > LONG
+    with _lettering([*names, marked]):
+        figure, axes = _axes((WIDTH, 0.9 + (0.4 if above else 0.32) * max(2, len(names))))
+        for row, (name, span) in enumerate(spans.items()):
+            known = span is not None and math.isfinite(span[0])
+            if known and span is not None:
                 _horizontal(axes, row, span)
+            if above:
+                words = _short(name, 60) if known else f"{_short(name, 60)}: not known"
+                axes.text(0, row - 0.28, words, transform=axes.get_yaxis_transform(), va="bottom", color=INK)
         if mark is not None:
             axes.axvline(mark, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1, label=marked or "_")
-        axes.set_yticks(range(len(names)), [_short(name) for name in names], color=INK)
-        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_yticks(range(len(names)), [""] * len(names) if above else [_short(name) for name in names], color=INK)
+        axes.set_ylim(len(names) - 0.5, -0.8 if above else -0.5)
         axes.grid(visible=True, axis="x")
-        axes.grid(visible=False, axis="y")
+        axes.grid(visible=above, axis="y")
         axes.set_xlabel(label)
         _linear(axes.xaxis, share)
         if marked:
@@ -104,7 +113,7 @@ def pareto(
         figure, axes = _axes((WIDTH, 3.0))
         axes.grid(visible=True, axis="both")
         at = {name: (float(costs[name] or 0), scores[name] or (math.nan,) * 3) for name in there}
-        line = sorted((at[name][0], at[name][1][0]) for name in frontier if name in at)
+        line = sorted((at[name][0], at[name][1][0]) for name in at if name in frontier)
         if len(line) > 1:
             axes.plot(
                 *zip(*line, strict=True),
@@ -255,7 +264,7 @@ def heads(models: Mapping[str, Sequence[Sequence[float]]], size: int, even: floa
             [even or 0.0, 1.0, *(float(np.max(layer)) for layers in models.values() for layer in layers if len(layer))]
         )
         for axes, (name, layers) in zip(panels, models.items(), strict=False):
-            axes.set_title(_short(name), fontsize=8.5, color=INK, loc="left")
+            _titled(axes, name)
             for depth, layer in enumerate(layers):
                 axes.plot(
                     [depth + 1] * len(layer),
@@ -273,20 +282,24 @@ def heads(models: Mapping[str, Sequence[Sequence[float]]], size: int, even: floa
             axes.set_ylim(0, top * 1.08)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
             axes.set_xlabel("layer")
-        panels[0].set_ylabel(f"pixels, of images of {size}")
+        panels[0].set_ylabel(f"pixels, in images of {size} px")
         _legend(figure, panels[0], WIDTH * 2 if len(models) > 1 else WIDTH)
     return figure
 
 
-def field(fields: Mapping[str, Doubles]) -> Figure:
-    """Effective receptive fields (H, W), >= 0, each as a picture on a scale of its own: how much a pixel counts."""
+def field(fields: Mapping[str, Doubles], across: int = 3) -> Figure:
+    """Effective receptive fields (H, W), >= 0, each on a scale of its own: the brighter a pixel, the more it counts.
+
+    across: pictures in a row, as 2 for each model untrained and trained.
+    """
     with _lettering(fields):
-        figure, panels = _panels(len(fields), 2.2, bare=True)
+        figure, panels = _panels(len(fields), 2.1, across, bare=True)
         for axes, (name, values) in zip(panels, fields.items(), strict=False):
-            axes.set_title(_short(name), fontsize=8.5, color=INK, loc="left")
+            _titled(axes, name)
             top = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
             axes.imshow(values / (top or 1.0), cmap="cividis", vmin=0, vmax=1, interpolation="none")
             axes.set_axis_off()
+            axes.set_anchor("W")
     return figure
 
 
@@ -301,7 +314,7 @@ def bars_by_level(
     with _lettering([*names, *kinds]):
         figure, panels = _panels(len(kinds), 2.1)
         for axes, (kind, models) in zip(panels, kinds.items(), strict=False):
-            axes.set_title(_short(kind), fontsize=8.5, color=INK, loc="left")
+            _titled(axes, kind)
             shown = [name for name in names if name in models]
             levels = max((len(models[name]) for name in shown), default=0)
             width = 0.82 / max(1, len(shown))
@@ -313,6 +326,7 @@ def bars_by_level(
                     left, values, width * 0.9, align="edge", color=look.colour, hatch=look.hatch, label=_short(name)
                 )
             axes.set_xticks(range(levels), ["as is", *(str(level) for level in range(1, levels))])
+            axes.set_xlim(-0.6, max(levels, 1) - 0.4)
             _linear(axes.yaxis, share, 4)
             axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         panels[0].set_ylabel(score)
@@ -360,9 +374,15 @@ def _axes(size: tuple[float, float]) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _panels(count: int, height: float, bare: bool = False) -> tuple[Figure, list[Axes]]:
-    """Panels in rows of up to three, all on one scale."""
-    across = min(3, max(1, count))
+def _titled(axes: Axes, name: str) -> None:
+    """The name over a panel, in two lines where it is long."""
+    lines = textwrap.wrap(_short(name, 70), 37, max_lines=2, placeholder="…")
+    axes.set_title("\n".join(lines), fontsize=8.5, color=INK, loc="left")
+
+
+def _panels(count: int, height: float, across: int = 3, bare: bool = False) -> tuple[Figure, list[Axes]]:
+    """Panels in rows of up to `across`, all on one scale."""
+    across = min(across, max(1, count))
     down = math.ceil(max(1, count) / across)
     width = WIDTH if across == 1 else 2.75 * across
     figure = Figure(figsize=(width, height * down + (0.0 if bare else 0.5)), layout="constrained")
@@ -393,11 +413,11 @@ def _horizontal(axes: Axes, row: int, span: Span) -> None:
 def _linear(axis: Any, share: bool, bins: int = 5) -> None:
     axis.set_major_locator(MaxNLocator(nbins=bins, steps=[1, 2, 2.5, 5, 10]))
     if share:
-        axis.set_major_formatter(PercentFormatter(1.0))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 6):g}%"))
 
 
 def _logarithmic(axes: Axes, which: str, values: Sequence[float]) -> None:
-    """A scale in steps of ten over the values, its numbers written out: 0.5, 20, 1,000, 5M."""
+    """A scale in steps of ten over the values, its numbers written short: 0.5, 20, 2,000, 50k, 5M."""
     values = [value for value in values if _positive(value)]
     if not values:
         return
@@ -406,15 +426,17 @@ def _logarithmic(axes: Axes, which: str, values: Sequence[float]) -> None:
     getattr(axes, f"set_{which}scale")("log")
     getattr(axes, f"set_{which}lim")(low / room, high * room)
     axis = getattr(axes, f"{which}axis")
-    subs = (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
+    subs = (1.0, 2.0, 5.0) if high / low < 40 else (1.0, 3.0) if high / low < 2000 else (1.0,)
     axis.set_major_locator(LogLocator(subs=subs, numticks=9))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: _written(value)))
 
 
 def _written(value: float) -> str:
-    for unit, word in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
-        if value >= unit:
+    if value >= 1e15 or value < 1e-4:
+        return f"{value:.0e}".replace("e+", "e")
+    for least, unit, word in ((1e12, 1e12, "T"), (1e9, 1e9, "G"), (1e5, 1e6, "M"), (1e4, 1e3, "k")):
+        if value >= least:
             return f"{value / unit:g}{word}"
     return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
@@ -436,6 +458,7 @@ def _legend(figure: Figure, axes: Axes, width: float = WIDTH) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if not labels:
         return
+    handles = [_key(handle) for handle in handles]
     columns = max(1, min(len(labels), int(LETTERS * width / WIDTH / (max(map(len, labels)) + 5))))
     lines = math.ceil(len(labels) / columns)
     across, down = figure.get_size_inches()
@@ -444,3 +467,13 @@ def _legend(figure: Figure, axes: Axes, width: float = WIDTH) -> None:
         handles, labels, loc="outside upper left", ncols=columns, columnspacing=1.2, handletextpad=0.5,
         labelspacing=0.35, borderpad=0.1,
     )  # fmt: skip
+
+
+def _key(handle: Any) -> Any:
+    """A mark as a legend has room for."""
+    if not isinstance(handle, Line2D) or handle.get_markersize() <= 7:
+        return handle
+    small = Line2D([], [], linestyle="none", marker=handle.get_marker(), markersize=7)
+    small.set_markerfacecolor(handle.get_markerfacecolor())
+    small.set_markeredgecolor(handle.get_markeredgecolor())
+    return small

@@ -132,7 +132,7 @@ def write_study(folder: Path, study: StudyPage) -> list[Path]:
 
 
 _PAGE = "report.html"
-_OWN = {"summary": "Summary", "method": "Method", "limits": "Limits", "traces": "Where it stands", "repeat": "Repeat"}
+_OWN = {"summary": "Summary", "method": "Method", "limits": "Limits", "traces": "Cells", "repeat": "Repeat"}
 
 
 def _contents(study: StudyPage) -> list[tuple[str, str]]:
