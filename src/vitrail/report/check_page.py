@@ -16,7 +16,7 @@ from vitrail.data.findings.survey import Survey
 from vitrail.data.maps import read_map
 from vitrail.errors import BadImage, DataError
 from vitrail.explain import page
-from vitrail.report import inventory
+from vitrail.report import frame, inventory
 
 MOST_CASES = 6
 """Cases of a finding that are shown as pictures."""
@@ -64,21 +64,26 @@ def write_check(
 
     Raises TrainingError where the disk refuses.
     """
-    environment = page.environment("vitrail.report")
-    environment.filters["thousands"] = "{:,}".format
     taken = inventory.take({**record, "findings": ()}, split)
-    html = environment.get_template("check.html.j2").render(
-        name=survey.source.name,
-        location=survey.source.location,
-        problems=survey.problems,
-        read_as=read_as,
-        cards=[_card(survey, finding) for finding in findings],
-        totals={severity: sum(f.severity == severity for f in findings) for severity in ("error", "warning", "note")},
-        inventory=taken,
-        normalisation=inventory.normalisation(record.get("statistics", {})),
-        version=version("vitrail"),
-        found=survey.trained.found,
-        usable=len(survey.trained.usable),
+    html = (
+        frame.environment()
+        .get_template("check.html.j2")
+        .render(
+            name=survey.source.name,
+            subtitle=survey.source.location,
+            contents=[*([("findings", "What to fix first")] if findings else []), ("data", "The data")],
+            problems=survey.problems,
+            read_as=read_as,
+            cards=[_card(survey, finding) for finding in findings],
+            totals={
+                severity: sum(f.severity == severity for f in findings) for severity in ("error", "warning", "note")
+            },
+            inventory=taken,
+            normalisation=inventory.normalisation(record.get("statistics", {})),
+            version=version("vitrail"),
+            found=survey.trained.found,
+            usable=len(survey.trained.usable),
+        )
     )
     return page.write(path, html)
 

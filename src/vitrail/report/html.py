@@ -13,9 +13,9 @@ from markupsafe import Markup
 from vitrail import settings
 from vitrail.explain import figures as of_explanations
 from vitrail.explain import page
-from vitrail.report import geometry, inventory, plots, summary, trust
+from vitrail.report import frame, geometry, inventory, plots, summary, trust
 from vitrail.report.charts import Figures, number
-from vitrail.report.data import ReportData, View, percent, thousands
+from vitrail.report.data import ReportData, View, thousands
 from vitrail.report.section import Section
 from vitrail.report.sections import section_of
 
@@ -24,9 +24,7 @@ def write_report(folder: Path, data: ReportData) -> Path:
     """Write report.html and figures/*.png into `folder`; returns the page's path. TrainingError if the disk refuses."""
     figures = plots.draw(data)
     plots.write_figures(folder / "figures", figures)
-    environment = page.environment("vitrail.report")
-    environment.filters |= {"percent": percent, "thousands": thousands, "share": _share}
-    return page.write(folder / "report.html", render(environment, data, figures))
+    return page.write(folder / "report.html", render(frame.environment(), data, figures))
 
 
 def render(environment: jinja2.Environment, data: ReportData, figures: Figures) -> str:
@@ -141,7 +139,3 @@ def _scores(data: ReportData, section: Section[Any], splits: Sequence[str]) -> l
     if splits:
         rows.append(("Images", [thousands(data.evaluations[split].images) for split in splits]))
     return rows
-
-
-def _share(fraction: float | None) -> str:
-    return "–" if fraction is None else percent(fraction)

@@ -11,7 +11,7 @@ from typing import Any
 from vitrail import settings
 from vitrail.data.statement import restated, words
 from vitrail.explain import page
-from vitrail.report import geometry, plots, summary
+from vitrail.report import frame, geometry, plots, summary
 from vitrail.report.data import Gallery, Strip, percent, thousands
 from vitrail.settings import Config
 
@@ -61,32 +61,35 @@ def write_pretraining(folder: Path, data: Pretraining) -> Path:
     figures = plots.draw_training(data.history, data.best_epoch) if data.history else {}
     plots.write_figures(folder / "figures", figures)
     words = {"loss": "Loss on train and val after each epoch", "learning_rate": "Learning rate over the epochs"}
-    environment = page.environment("vitrail.report")
-    environment.filters |= {"thousands": thousands}
     model = data.config.model
-    html = environment.get_template("pretrain.html.j2").render(
-        name=data.name,
-        subtitle=f"{model.name} on {data.config.data.source} · {model.image_size} px images in patches of"
-        f" {model.patch_size} · {thousands(data.images.get('train', 0))} training images without targets",
-        loss=data.loss,
-        guess=data.guess,
-        guessing=data.guessing,
-        verdict=_verdict(data),
-        cautions=data.warnings,
-        training=_training(data),
-        curves=[plots.to_svg(figure, name, words[name]) for name, figure in figures.items()],
-        gallery=Gallery("", PICTURES + (CONTRAST if data.leaves_out else ""), strips=data.pictures),
-        images=data.images,
-        split=data.split,
-        trained=geometry.trained(data.config, dense=False),
-        cost=summary.cost_rows(data.cost),
-        reasons=[(name, summary.setting(value), why) for name, value, why in data.reasons],
-        next=onward(folder, data.config, data.config.data.source if data.command else "DATA", data.targets),
-        targets=data.targets,
-        config=settings.to_yaml(data.config),
-        versions=list(data.versions.items()),
-        command=data.command,
-        version=data.versions.get("vitrail", ""),
+    html = (
+        frame.environment()
+        .get_template("pretrain.html.j2")
+        .render(
+            name=data.name,
+            contents=_contents(data),
+            subtitle=f"{model.name} on {data.config.data.source} · {model.image_size} px images in patches of"
+            f" {model.patch_size} · {thousands(data.images.get('train', 0))} training images without targets",
+            loss=data.loss,
+            guess=data.guess,
+            guessing=data.guessing,
+            verdict=_verdict(data),
+            cautions=data.warnings,
+            training=_training(data),
+            curves=[plots.to_svg(figure, name, words[name]) for name, figure in figures.items()],
+            gallery=Gallery("", PICTURES + (CONTRAST if data.leaves_out else ""), strips=data.pictures),
+            images=data.images,
+            split=data.split,
+            trained=geometry.trained(data.config, dense=False),
+            cost=summary.cost_rows(data.cost),
+            reasons=[(name, summary.setting(value), why) for name, value, why in data.reasons],
+            next=onward(folder, data.config, data.config.data.source if data.command else "DATA", data.targets),
+            targets=data.targets,
+            config=settings.to_yaml(data.config),
+            versions=list(data.versions.items()),
+            command=data.command,
+            version=data.versions.get("vitrail", ""),
+        )
     )
     return page.write(folder / "report.html", html)
 
@@ -101,6 +104,19 @@ def onward(folder: Path, config: Config, place: str, targets: bool) -> str:
     stated = restated(config.data)
     stated.pop("data.channels", None)
     return shlex.join(["vitrail", "train", place, "--from", str(folder), *words(stated)])
+
+
+def _contents(data: Pretraining) -> list[tuple[str, str]]:
+    there = [
+        ("summary", "Summary", True),
+        ("pictures", "Filled in", bool(data.pictures)),
+        ("training", "Training", bool(data.history)),
+        ("data", "Data", True),
+        ("cost", "Cost", bool(data.cost)),
+        ("choices", "Choices", bool(data.reasons)),
+        ("repeat", "Repeat", True),
+    ]
+    return [(anchor, title) for anchor, title, shown in there if shown]
 
 
 def _verdict(data: Pretraining) -> list[str]:

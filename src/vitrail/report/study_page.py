@@ -12,8 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from vitrail.explain import page
-from vitrail.report import plots
-from vitrail.report.data import thousands
+from vitrail.report import frame, plots
 
 WIDEST = 4.4
 """Inches up to which a chart shares a row with others and shrinks with the page; a wider one scrolls in its own box."""
@@ -117,10 +116,12 @@ def write_study(folder: Path, study: StudyPage) -> list[Path]:
     charts = [chart for part in study.parts for chart in part.charts]
     _once([chart.name for chart in charts], "charts")
     _once([part.anchor for part in study.parts] + list(_OWN), "parts")
-    environment = page.environment("vitrail.report")
-    environment.filters |= {"href": _href, "thousands": thousands}
+    environment = frame.environment()
+    environment.filters["href"] = _href
     html = environment.get_template("study.html.j2").render(
         study=study,
+        name=study.name,
+        subtitle=study.subtitle,
         mark="comparison" if study.kind == "compare" else f"study: {study.kind}",
         contents=_contents(study),
         charts={part.anchor: [_drawn(chart) for chart in part.charts] for part in study.parts},
