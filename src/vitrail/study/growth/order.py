@@ -1,0 +1,84 @@
+"""Which cells are measured, in what order, and which are left out since they would take too long or too much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from vitrail.study.growth.clock import ROUND_SECONDS, forecast
+from vitrail.study.growth.counted import Counted
+from vitrail.study.growth.measured import PASSES, WARM, Measured, Pass
+
+ASSUMED = 5e9
+"""FLOP/s that are expected before any cell is measured: few machines have less."""
+LARGEST_SHARE = 0.2
+"""Of the time: a single cell that would take more is left out."""
+MEMORY_SHARE = 0.8
+"""Of the memory that is free: what would take more is left out."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pass of one model at one image size, pixels a side."""
+
+    model: str
+    what: Pass
+    size: int
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"{self.model}-{self.size}-{self.what}".replace(":", "-").replace("/", "-")
+
+
+def cells(models: Sequence[str], sizes: Sequence[int]) -> Iterator[Cell]:
+    """Sizes up in turns, so that whoever stops early has whole curves up to some size."""
+    for size in sorted(set(sizes)):
+        for model in dict.fromkeys(models):
+            for what in PASSES:
+                yield Cell(model, what, size)
+
+
+@dataclass
+class Forecasts:
+    """What cells will take, by what cells before took. rates: FLOP/s of the last cell of a model's pass."""
+
+    seconds: float
+    free: int
+    rates: dict[tuple[str, Pass], float] = field(default_factory=dict)
+
+    def learn(self, found: Measured) -> None:
+        """Take a measured cell into account."""
+        self.rates[found.model, found.what] = found.flops / (found.time * found.batch)
+
+    def call(self, counted: Counted, what: Pass) -> float:
+        """Seconds of one pass over the batch."""
+        flops = counted.step_flops if what == "step" else counted.forward_flops
+        known = self.rates.get((counted.model, what)) or min(self.rates.values(), default=ASSUMED)
+        return flops * counted.batch / known
+
+    def cell(self, counted: Counted, what: Pass) -> float:
+        """Seconds of the whole cell, the model's attention alone included."""
+        attention = sum(ROUND_SECONDS for _ in counted.calls)
+        return forecast(self.call(counted, what), WARM[what] + 1) + 6 * attention
+
+    def refusal(self, counted: Counted, what: Pass, left: float) -> str:
+        """Why a cell is left out, in words; "" where it is not. left: seconds."""
+        takes = self.cell(counted, what)
+        needs = counted.step_memory if what == "step" else counted.weights
+        if needs > MEMORY_SHARE * self.free:
+            return f"it would take {needs / 2**30:.1f} GiB, and {self.free / 2**30:.1f} are free"
+        if takes > LARGEST_SHARE * self.seconds:
+            return f"it would take about {takes:.0f} s, more than {LARGEST_SHARE:.0%} of the time"
+        if takes > left:
+            return f"it would take about {takes:.0f} s, and {max(0.0, left):.0f} s are left"
+        return ""
+
+
+def smaller_left_out(cell: Cell, left_out: Mapping[Cell, str]) -> str:
+    """Why a cell is not even counted: a smaller size of the same curve was left out; "" where none was."""
+    return next(
+        (f"{other.size} px was left out already" for other in left_out
+         if (other.model, other.what) == (cell.model, cell.what) and other.size < cell.size),
+        "",
+    )  # fmt: skip

@@ -1,0 +1,260 @@
+"""The study as a whole: cells one after another, each kept as soon as it is measured."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import torch
+
+from vitrail.cost.measure import free_memory
+from vitrail.cost.trace import Precision
+from vitrail.errors import IntegrityError, UsageError, unknown
+from vitrail.models import variant
+from vitrail.report.study_tables import write_json
+from vitrail.run.ending import threads
+from vitrail.runtime.torch_engine import pick_device
+from vitrail.study.folder import MEASURED, Study, refuse_place
+from vitrail.study.growth import page
+from vitrail.study.growth.counted import Counted, count, sketch
+from vitrail.study.growth.laws import Crossing, Law, crossings, laws
+from vitrail.study.growth.measured import Measured, from_record, measure
+from vitrail.study.growth.order import Cell, Forecasts, cells, smaller_left_out
+from vitrail.study.growth.page import KIND
+from vitrail.training.journal import duration
+
+MODELS = ("vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "pvt_v2_b0", "resnet18")
+SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
+TIME = 300.0
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user asked for. sizes: pixels a side.  batch: images at once.  time: seconds in all.  threads: of torch,
+    0 its own choice."""
+
+    models: tuple[str, ...] = MODELS
+    sizes: tuple[int, ...] = SIZES
+    batch: int = 2
+    time: float = TIME
+    device: str = "auto"
+    precision: str = "fp32"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what measures nothing, naming the nearest right word."""
+        if not self.models or not self.sizes:
+            raise UsageError("nothing to measure: name a model and an image size at least")
+        if self.batch < 1:
+            raise UsageError(f"--batch {self.batch}: one image at least")
+        if self.threads < 0:
+            raise UsageError(f"--threads {self.threads}: 0 for PyTorch's own choice, or more")
+        for size in self.sizes:
+            if size < 1:
+                raise UsageError(f"--image-sizes {size}: one pixel at least")
+        if self.precision not in get_args(Precision):
+            raise unknown("precision", self.precision, get_args(Precision))
+        for name in self.models:
+            variant(name)
+
+    @classmethod
+    def of(cls, specification: dict[str, Any]) -> Asked:
+        """What study.json kept; IntegrityError for anything else."""
+        try:
+            lists = {name: tuple(specification[name]) for name in ("models", "sizes")}
+            return cls(**{**specification, **lists})
+        except (TypeError, KeyError):
+            raise IntegrityError("study.json does not say what was asked: start a new study") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """A finished study: its folder, what was measured and fitted, what was left out and why, the files it wrote."""
+
+    folder: Path
+    cells: list[Measured]
+    laws: list[Law]
+    crossings: list[Crossing]
+    left_out: dict[Cell, str]
+    outputs: list[Path]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell of a dry run. seconds: as expected before anything is measured, of a machine of ASSUMED FLOP/s."""
+
+    cell: Cell
+    counted: Counted
+    seconds: float
+
+
+def begin(
+    asked: Asked, *, name: str | None = None, out: Path | None = None, command: Sequence[str] = (),
+    quiet: bool = False, began: float | None = None,
+) -> Done:  # fmt: skip
+    """A new study. began: a reading of time.monotonic() from which the time counts.
+
+    Raises UsageError for models and sizes that do not go together, before anything is written.
+    """
+    began = time.monotonic() if began is None else began
+    refuse_place(KIND, out)
+    device = _check(asked)
+    study = Study.create(KIND, name or device, out, command, asdict(asked))
+    study.since(began)
+    return _go(study, asked, quiet)
+
+
+def resume(folder: str | Path, *, quiet: bool = False, began: float | None = None) -> Done:
+    """Go on with a study: cells that were measured are kept, the one in flight is measured anew."""
+    began = time.monotonic() if began is None else began
+    study = Study.open(folder, KIND)
+    study.since(began)
+    return _go(study, Asked.of(study.specification), quiet)
+
+
+def planned(asked: Asked) -> list[Planned]:
+    """The cells that `begin` would measure; nothing is written or run."""
+    device = _check(asked)
+    made, forecasts, counts = [], Forecasts(asked.time, free_memory()), _Counts(asked, device)
+    for cell in cells(asked.models, asked.sizes):
+        counted = counts.of(cell)
+        made.append(Planned(cell, counted, forecasts.cell(counted, cell.what)))
+    return made
+
+
+def _check(asked: Asked) -> str:
+    """The device; UsageError where a model and a size do not go together."""
+    if asked.device not in DEVICES:
+        raise unknown("device", asked.device, DEVICES)
+    for model in asked.models:
+        for size in asked.sizes:
+            sketch(model, size)
+    device = pick_device(asked.device)
+    return device if device in DEVICES else "cpu"  # an allocator that says its peak is needed
+
+
+@dataclass
+class _Counts:
+    """Of models at sizes, each counted once for both passes."""
+
+    asked: Asked
+    device: str
+    known: dict[tuple[str, int], Counted] = field(default_factory=dict)
+
+    def of(self, cell: Cell) -> Counted:
+        key = cell.model, cell.size
+        if key not in self.known:
+            precision = cast(Precision, self.asked.precision)
+            self.known = {key: count(cell.model, cell.size, self.asked.batch, precision, self.device)}
+        return self.known[key]
+
+
+def _go(study: Study, asked: Asked, quiet: bool) -> Done:
+    device = _check(asked)
+    say = _speaker(quiet)
+    with study.at_work(), threads(asked.threads):
+        _same_machine(study, device)
+        found, left_out = _all(study, asked, device, say)
+        if not found:
+            raise UsageError(f"nothing could be measured: {next(iter(left_out.values()))}")
+        fitted = laws(found)
+        crossing = crossings(fitted)
+        about = {
+            "machine": _machine(device),
+            "threads": f"{torch.get_num_threads()} thread{'s'[: torch.get_num_threads() > 1]}",
+            "precision": asked.precision,
+            "batch": str(asked.batch),
+            "command": " ".join(study.record["command"]),
+        }
+        outputs = page.write(study, found, fitted, crossing, left_out, about)
+        study.mark("finished")
+    return Done(study.folder, found, fitted, crossing, left_out, outputs)
+
+
+def _all(study: Study, asked: Asked, device: str, say: Callable[[str], None]) -> tuple[list[Measured], dict[Cell, str]]:
+    """Every cell that is not measured yet; what is left out or fails is written down, and the others go on."""
+    found: list[Measured] = []
+    left_out: dict[Cell, str] = {}
+    forecasts, counts = Forecasts(asked.time, _free(device)), _Counts(asked, device)
+    order = list(cells(asked.models, asked.sizes))
+    for number, cell in enumerate(order, start=1):
+        path = study.folder / MEASURED / f"{cell.name}.json"
+        head = f"[{number}/{len(order)}] {cell.model} {cell.size} px, {cell.what}"
+        kept = _kept(path)
+        if kept is not None:
+            found.append(kept)
+            forecasts.learn(kept)
+            continue
+        why = smaller_left_out(cell, left_out)
+        if not why and study.gone() >= asked.time:
+            why = "the time was over"
+        if not why:
+            counted = counts.of(cell)
+            why = forecasts.refusal(counted, cell.what, asked.time - study.gone())
+        if not why:
+            began = time.monotonic()
+            try:
+                one = measure(counted, cell.what, cast(Precision, asked.precision), device)
+            except (RuntimeError, ValueError, MemoryError) as error:
+                why = f"it failed: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
+        if why:
+            left_out[cell] = why
+            study.note(cell.name, state="left out", reason=why)
+            say(f"{head}: left out, {why}")
+            continue
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, one.record())
+        found.append(one)
+        forecasts.learn(one)
+        took = time.monotonic() - began
+        study.note(cell.name, state="measured", reason="", seconds=round(took, 2))
+        left = duration(max(0.0, asked.time - study.gone()))
+        say(f"{head}: {1000 * one.time:.3g} ms an image, {one.memory / 2**20:,.0f} MiB; {left} left")
+    return found, left_out
+
+
+def _kept(path: Path) -> Measured | None:
+    """What was measured before; None where nothing was. IntegrityError for a damaged file."""
+    if not path.is_file():
+        return None
+    try:
+        return from_record(json.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise IntegrityError(f"{path} is damaged: remove it, and the cell is measured again") from None
+
+
+def _same_machine(study: Study, device: str) -> None:
+    """UsageError where the cells before were measured with another device or other threads."""
+    now = f"{_machine(device)}, {torch.get_num_threads()} threads"
+    before = study.decided("machine") or study.decide("machine", now)
+    if before != now:
+        raise UsageError(f"this study began on {before}, and this is {now}: times would not compare; start a new one")
+
+
+def _machine(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+        return names[0] if names and names[0] else "cpu"
+    except OSError:
+        return "cpu"
+
+
+def _free(device: str) -> int:
+    return int(torch.cuda.mem_get_info()[0]) if device == "cuda" else free_memory()
+
+
+def _speaker(quiet: bool) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    return say
