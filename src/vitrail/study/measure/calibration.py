@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitrail.contracts import SPLIT_COLUMN
-from vitrail.report.statistics import Doubles, draws, reliability
+from vitrail.report.statistics import draws, reliability
 from vitrail.run.folder import Run
-from vitrail.study.statistics.intervals import Interval, between
+from vitrail.study.statistics.intervals import Interval, between, over_images
 
 BINS = 15
 Z = 1.959963984540054
@@ -76,7 +76,7 @@ def _of_classes(rows: list[dict[str, str]]) -> dict[str, Interval]:
     drawn = [ece(np.repeat(which, counts.astype(np.int64))) for block in draws(len(rows)) for counts in block]
     return {
         "ece": between(ece(which), np.array(drawn)),
-        "brier": mean((sure - right) ** 2),
+        "brier": over_images((sure - right) ** 2),
     }
 
 
@@ -89,11 +89,5 @@ def _of_numbers(rows: list[dict[str, str]]) -> dict[str, Interval]:
         true, said, spread = (
             np.array([float(row[key]) for row in rows]) for key in (name, f"{name}_pred", f"{name}_std")
         )
-        figures[f"coverage/{name}"] = mean((np.abs(true - said) <= Z * spread).astype(np.float64))
+        figures[f"coverage/{name}"] = over_images((np.abs(true - said) <= Z * spread).astype(np.float64))
     return figures
-
-
-def mean(values: Doubles) -> Interval:
-    """Of one value per image (n,), with the bootstrap's interval over images."""
-    drawn = np.concatenate([block @ values / len(values) for block in draws(len(values))])
-    return between(float(values.mean()), drawn)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitrail.report.statistics import Doubles
+from vitrail.report.statistics import Doubles, draws
 
 LEVEL = 0.95
 
@@ -62,3 +62,12 @@ def between(value: float, draws: Doubles, level: float = LEVEL) -> Interval:
     last = len(known) - 1  # no interpolation between a finite and an infinite draw
     low, high = known[math.floor(tail * last)], known[math.ceil((1 - tail) * last)]
     return Interval(value, min(value, float(low)), max(value, float(high)))
+
+
+def over_images(values: Doubles) -> Interval:
+    """The mean of one value per image (n,), with the bootstrap's interval over images; NaN are left out."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return Interval(math.nan, math.nan, math.nan)
+    drawn = np.concatenate([block @ known / len(known) for block in draws(len(known))])
+    return between(float(known.mean()), drawn)

@@ -1,0 +1,208 @@
+"""The models of a study: those of runs, trained and with fresh weights, and those of the catalogue, with fresh ones."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from vitrail.artifact import Artifact, load
+from vitrail.assemble import VisionModel, build_model
+from vitrail.contracts import Backbone, Pixels, Source, Task
+from vitrail.data.preprocess import Preprocessor
+from vitrail.data.sources import open_source
+from vitrail.errors import BadImage, DataError, UsageError
+from vitrail.explain.statistics import Placed
+from vitrail.models import variant
+from vitrail.run.prepare import choose_settings, divide, make_task, preprocessor_of, read_audit, settle_task
+from vitrail.run.trust import drawn, held_out
+from vitrail.settings import Config, Stated, build
+from vitrail.training.journal import Journal
+from vitrail.training.recipes import Facts, choose
+
+MANY = 10_000
+"""Training images that the settings of a model that is not trained are chosen for: none of them matters here."""
+
+
+@dataclass(frozen=True)
+class State:
+    """One way to take a model. seed: of fresh weights, None for trained ones.  placed: with its position embedding."""
+
+    seed: int | None
+    placed: bool = True
+
+    @property
+    def name(self) -> str:
+        """What the states that differ by seed alone have in common."""
+        trained = "trained" if self.seed is None else "untrained"
+        return trained if self.placed else f"{trained}, no positions"
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model to measure. name: on the page, and of its file.  artifact: trained, None of one of the catalogue."""
+
+    name: str
+    artifact: Artifact | None
+    config: Config
+    task: Task
+    preprocessor: Preprocessor
+
+    @property
+    def where(self) -> str:
+        """The folder of its weights; "" where it has none."""
+        return str(self.artifact.folder) if self.artifact else ""
+
+    def states(self, seeds: int) -> list[State]:
+        """Trained where it is, fresh with each seed, and all of them again without positions where it adds them once,
+        before plain attention: then nothing else tells where a patch stands.
+        """
+        ways = [*([State(None)] if self.artifact else []), *(State(seed) for seed in range(seeds))]
+        alone = [State(way.seed, False) for way in ways] if _placed_once(self.sketch()) else []
+        return [*ways, *alone]
+
+    def sketch(self) -> VisionModel:
+        """The model's shapes, without memory."""
+        with torch.device("meta"):
+            return build_model(self.config, self.task)
+
+    def model(self, state: State, device: str) -> VisionModel:
+        """In evaluation mode, on the device; the trained one is not touched."""
+        if state.seed is None:
+            assert self.artifact is not None, "only a run has trained weights"
+            made = copy.deepcopy(self.artifact.model)
+        else:
+            made = build_model(self.config.model_copy(update={"seed": state.seed}), self.task)
+        if not state.placed:
+            positions = cast(Placed, made.backbone).positions()
+            assert positions is not None, "only a model that has positions is asked for without"
+            with torch.no_grad():
+                positions.zero_()
+        return made.to(device).eval()
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of its images; the shorter side where they are not square."""
+        return min(self.preprocessor.size)
+
+    @property
+    def cell(self) -> int:
+        """Pixels a side of its first grid's cells: the patch of a ViT."""
+        stages = cast(Backbone, self.sketch().backbone).stages()
+        return max(1, self.side // min(stages[0].grid)) if stages else 1
+
+
+def _placed_once(model: VisionModel) -> bool:
+    backbone = model.backbone
+    if not isinstance(backbone, Placed) or backbone.positions() is None:
+        return False
+    return len(cast(Backbone, backbone).stages()) == 1
+
+
+def open_subjects(
+    given: Sequence[str], data: str | None, journal: Journal
+) -> tuple[list[Subject], Source, list[int], str]:
+    """The models, and the samples they are measured on: source, indices and split.
+
+    given: run or model folders, and names of the catalogue.  data: None for what the first run held back.
+
+    Raises UsageError for a name that is neither, for a task with a value per pixel (whose answer is to move with the
+    image), and where no data are named and there is no run.
+    """
+    runs = {text: load(text) for text in dict.fromkeys(given) if Path(text).exists()}
+    names = [text for text in dict.fromkeys(given) if text not in runs]
+    for name in names:
+        variant(name)  # offers the nearest right one
+    first = next(iter(runs.values()), None)
+    if first is None and data is None:
+        raise UsageError("none of these models is trained, so none says on which images: state --data")
+    for text, artifact in runs.items():
+        if artifact.task.dense:
+            raise UsageError(
+                f"{text} answers for every pixel ({artifact.task.name}): its answer is to move with the image, and is"
+                " not measured here"
+            )
+    subjects = [Subject(_named(text), a, a.config, a.task, a.preprocessor) for text, a in runs.items()]
+    if first is not None:
+        folder = Path(next(iter(runs)))
+        source, indices, split = held_out(first, folder, data or first.config.data.source)
+        subjects += [_fresh(name, first.task, first.config) for name in names]
+    else:
+        source, indices, split, made = _without_runs(names, str(data), journal)
+        subjects += made
+    order = {_named(text): place for place, text in enumerate(dict.fromkeys(given))}
+    _refuse_twice([subject.name for subject in subjects])
+    return sorted(subjects, key=lambda subject: order[subject.name]), source, list(indices), split
+
+
+def _named(text: str) -> str:
+    """A run's folder by its own name; a model's name as it is."""
+    path = Path(text)
+    if not path.exists():
+        return text
+    resolved = path.resolve()
+    return resolved.parent.parent.name if resolved.parent.name == "model" else resolved.name
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"two models are called {name}: rename one of the folders, so that figures can be told apart"
+            )
+
+
+def _fresh(name: str, task: Task, like: Config) -> Subject:
+    """A model of the catalogue for the task and the image size of another, set up as `train` would."""
+    facts = Facts(
+        images=MANY, classes=task.outputs, native_size=like.model.image_size, flip=True, task=task.name,
+        dense=task.dense, mixes=task.mixes, smooths=hasattr(task, "smoothing"), pooling=task.pooling,
+    )  # fmt: skip
+    stated: Stated = {
+        "model.name": name, "data.source": like.data.source, "data.channels": like.data.channels,
+        "task.name": task.name, "model.image_size": like.model.image_size,
+    }  # fmt: skip
+    config = choose(facts, variant(name), stated).config
+    return Subject(name, None, config, task, preprocessor_of(config))
+
+
+def _without_runs(names: Sequence[str], data: str, journal: Journal) -> tuple[Source, list[int], str, list[Subject]]:
+    """Models of the catalogue as `train` would set them up for these data, with the images it would hold back."""
+    stated: Stated = {"data.source": data}
+    source = open_source(build(stated).data)
+    stated, _ = settle_task(stated, source, journal)
+    divided = divide(
+        source, read_audit(source, build(stated).data, journal), build(stated).data, journal, str(stated["task.name"])
+    )
+    subjects = []
+    for name in names:
+        config = choose_settings({**stated, "model.name": name}, divided, "cpu").config
+        task = make_task(config, divided)
+        if task.dense:
+            raise UsageError(
+                f"{data} has a value per pixel: an answer is to move with the image, and is not measured here"
+            )
+        subjects.append(Subject(name, None, config, task, preprocessor_of(config)))
+    split = "test" if divided.indices("test") else "val"
+    return source, divided.indices(split), split, subjects
+
+
+def samples(source: Source, indices: Sequence[int], count: int, channels: int) -> Iterator[tuple[str, Pixels]]:
+    """Keys and pixels of so many of the images, drawn by their number alone; those that cannot be read are left out.
+
+    Raises DataError where none can be read.
+    """
+    there = False
+    for index in drawn(indices, min(count, len(indices))):
+        try:
+            pixels = source.read(index, channels)
+        except BadImage:
+            continue
+        there = True
+        yield source.items[index].key, pixels
+    if not there:
+        raise DataError(f"no image of {source.location} could be read")
