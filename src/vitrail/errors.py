@@ -64,6 +64,12 @@ class BadImage(VitrailError):
         self.reason = reason
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Python's, a device's (torch's class, known by its name without loading torch) or the CPU allocator's."""
+    name, text = type(error).__name__, str(error)
+    return isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text
+
+
 def nearest(name: str, known: Iterable[str], count: int = 1) -> list[str]:
     """The known names most like `name`, best first; empty when none is close."""
     return difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)

@@ -10,14 +10,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import vitrail
 from vitrail.cli import main as command
+from vitrail.cli import study as kinds
 from vitrail.cli.layout import terminal_width
 from vitrail.cli.main import SUMMARIES, VERBS, find, main
 from vitrail.cli.options import read
+from vitrail.cli.study import KINDS
 from vitrail.cli.verb import Verb
 from vitrail.errors import DataError, IntegrityError, Interrupted, TrainingError, UsageError, VitrailError
 
@@ -31,6 +34,18 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False,
         env={**os.environ, **environment},
     )  # fmt: skip
+
+
+NAMES = [*(name for name in VERBS if name != "study"), *(f"study {kind}" for kind in KINDS)]
+"""Every verb, those of study by their kinds."""
+
+
+def leaf(words: Sequence[str]) -> tuple[Verb[Any], list[str]]:
+    """The verb that a command line means, and the words after its name."""
+    name, *rest = words
+    found: Any = kinds.find(rest.pop(0)) if name == "study" else find(name)
+    assert isinstance(found, Verb)
+    return found, rest
 
 
 @pytest.fixture
@@ -49,10 +64,8 @@ def verb(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], int]], None]
 def test_every_verb_is_on_the_first_page_and_leads_to_its_own() -> None:
     listed = {term.split()[0] for rows in SUMMARIES.values() for term in rows}
     assert listed == set(VERBS)
-    for name in VERBS:
-        found = find(name)
-        assert isinstance(found, Verb)
-        assert found.name == name
+    for name in NAMES:
+        assert leaf(name.split())[0].name == name
 
 
 @pytest.mark.parametrize("words", [("--help",), ("-h",), ("help",)])
@@ -75,10 +88,10 @@ def test_the_version(capsys: Output) -> None:
     assert capsys.readouterr().out == f"vitrail {vitrail.__version__}\n"
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("words", [("--help",), ("x", "-h", "--nonsense")])
 def test_each_verb_has_help_with_every_option_and_examples(name: str, words: Sequence[str], capsys: Output) -> None:
-    assert main([name, *words]) == 0
+    assert main([*name.split(), *words]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"usage: vitrail {name}")
     assert "Examples\n  vitrail " in out
@@ -86,11 +99,11 @@ def test_each_verb_has_help_with_every_option_and_examples(name: str, words: Seq
         assert f"  {option} " in out
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", [*NAMES, "study"])
 @pytest.mark.parametrize("columns", [40, 60, 80, 200])
 def test_help_fits_the_terminal(name: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    for words in ([name, "--help"], ["--help"]):
+    for words in ([*name.split(), "--help"], ["--help"]):
         assert main(words) == 0
         assert max(map(len, capsys.readouterr().out.splitlines())) <= columns
 
@@ -100,16 +113,24 @@ def test_every_command_in_the_help_and_the_guide_is_read_without_error() -> None
     guide = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
     examples = re.findall(r"^vitrail .*", guide, re.MULTILINE)
     assert len(examples) > 5
-    for name in VERBS:
-        found = find(name)
-        assert isinstance(found, Verb)
+    for name in NAMES:
+        found, _ = leaf(name.split())
         assert all(example.startswith(f"vitrail {name}") for example in found.examples)
         examples += found.examples
     for example in examples:
-        name, *words = shlex.split(example)[1:]
-        found = find(name)
-        assert isinstance(found, Verb)
-        read(name, found.options, found.operands, found.config, words)
+        found, words = leaf(shlex.split(example)[1:])
+        read(found.name, found.options, found.operands, found.config, words)
+
+
+def test_kinds_of_study_are_listed_and_an_unknown_one_gets_the_nearest(capsys: Output) -> None:
+    assert main(["study", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {kind} " in out for kind in KINDS)
+    kind = next(iter(KINDS))
+    assert main(["study", f"{kind}x"]) == 2
+    assert f"did you mean '{kind}'?" in capsys.readouterr().err
+    assert main(["study"]) == 2
+    assert kind in capsys.readouterr().err
 
 
 def test_the_width_is_never_absurd(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +139,9 @@ def test_the_width_is_never_absurd(monkeypatch: pytest.MonkeyPatch) -> None:
         assert terminal_width() == expected
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], [], ["nonsense"], *([name, "--help"] for name in VERBS)])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], [], ["nonsense"], *([*name.split(), "--help"] for name in [*NAMES, "study"])]
+)
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
     code = (
         "import sys; from vitrail.cli.main import main; main(sys.argv[1:]);"

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from vitrail import __version__
-from vitrail.errors import Interrupted, TrainingError, UsageError, VitrailError, unknown
+from vitrail.errors import Interrupted, TrainingError, UsageError, VitrailError, is_out_of_memory, unknown
 
 VERBS = {
     "train": "vitrail.cli.train:TRAIN",
@@ -23,6 +23,7 @@ VERBS = {
     "convert": "vitrail.cli.convert:CONVERT",
     "models": "vitrail.cli.models:MODELS",
     "plan": "vitrail.cli.plan:PLAN",
+    "study": "vitrail.cli.study:study",
     "doctor": "vitrail.cli.doctor:DOCTOR",
 }
 """Verb -> "module:function"; the function takes the words after the verb and returns the exit code."""
@@ -37,6 +38,9 @@ SUMMARIES = {
         "evaluate RUN": "metrics on a split",
         "predict RUN SOURCE...": "files, folders, globs: one row per image",
         "explain RUN SOURCE...": "heat maps of what the model looked at",
+    },
+    "Choose": {
+        "study KIND ...": "what is said of vision transformers, measured on your images",
     },
     "Bring in, hand on": {
         "convert SOURCE DEST": "read any published checkpoint, write any other",
@@ -80,7 +84,7 @@ def _answered(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _fail(words, "interrupted", 130)
     except Exception as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             return _fail(words, "out of memory: lower --batch-size, or take smaller images", TrainingError.exit_code)
         return _bug()
 
@@ -147,12 +151,6 @@ def _bug() -> int:
     traceback.print_exc()
     print(f"This is a bug in Vitrail {__version__}, not your mistake: please report the lines above.", file=sys.stderr)
     return 1
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Python's, a device's (torch's class, known by its name without loading torch) or the CPU allocator's."""
-    name, text = type(error).__name__, str(error)
-    return isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text
 
 
 def _write_any_name() -> None:

@@ -10,7 +10,9 @@ from vitrail.cli import layout
 from vitrail.cli.verb import Verb
 from vitrail.errors import UsageError, unknown
 
-KINDS: Mapping[str, tuple[str, str]] = {}
+KINDS: Mapping[str, tuple[str, str]] = {
+    "invariance": ("vitrail.cli.study_invariance:INVARIANCE", "what of an answer stays when the image is changed"),
+}
 """Kind -> "module:VERB", and what it asks."""
 
 
