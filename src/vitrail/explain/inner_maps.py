@@ -96,7 +96,7 @@ def _one_chunk(model: Explainable, images: Tensor, target: Target, place: Place)
 
     def note(held: Any) -> None:
         if threading.get_ident() == here:  # another thread may be predicting with the same model
-            seen.append(_held(held, place.grid))
+            seen.append(held_by(held, place.grid))
 
     if place.entering:
         hook = place.module.register_forward_pre_hook(lambda module, args: note(args[0]))
@@ -110,10 +110,10 @@ def _one_chunk(model: Explainable, images: Tensor, target: Target, place: Place)
             gradient = gradient_of(scores, inner)
     finally:
         hook.remove()
-    return _on_grid(inner.detach(), place).float(), _on_grid(gradient, place).float()
+    return on_grid(inner.detach(), place).float(), on_grid(gradient, place).float()
 
 
-def _held(passing: Any, grid: tuple[int, int]) -> Tensor:
+def held_by(passing: Any, grid: tuple[int, int]) -> Tensor:
     """The tensor to look at in what a module takes or returns.
 
     Of `Features` the map that the head reads: the last of the pyramid where it was asked for and stands on the last
@@ -127,7 +127,7 @@ def _held(passing: Any, grid: tuple[int, int]) -> Tensor:
     return first
 
 
-def _on_grid(held: Tensor, place: Place) -> Tensor:
+def on_grid(held: Tensor, place: Place) -> Tensor:
     """Tokens (B, K + N, D) or a map with channels first or last -> (B, D, h, w)."""
     high, wide = place.grid
     leading = held.shape[1] - high * wide
