@@ -197,8 +197,8 @@ def trial(
     """
     seconds = min(TRIAL_SECONDS, TRIAL * deadline.left())
     if seconds <= 0:
-        raise UsageError(f"--time {_short(deadline.seconds)} is over before training could begin: give more")
-    journal.say(f"trying how fast {what} is, to fit it into {_short(deadline.seconds)}")
+        raise UsageError(f"--time {short_time(deadline.seconds)} is over before training could begin: give more")
+    journal.say(f"trying how fast {what} is, to fit it into {short_time(deadline.seconds)}")
     with tempfile.TemporaryDirectory(prefix=".vitrail-trial-", dir=standing(out, verb)) as place:
         loop, validation = make(Path(place))
         return measure(loop, validation, images, seconds, deadline.clock)
@@ -206,7 +206,7 @@ def trial(
 
 def reason_of(deadline: Deadline, epochs: float, speed: Speed) -> Reason:
     """A number of epochs that fits, and why it is that."""
-    why = f"as many as fit into {_short(deadline.seconds)}, at {1 / speed.image:.3g} images/s, report included"
+    why = f"as many as fit into {short_time(deadline.seconds)}, at {1 / speed.image:.3g} images/s, report included"
     return Reason("train.epochs", epochs, why)
 
 
@@ -232,31 +232,31 @@ def fitting(deadline: Deadline, part: Part, teacher: Part | None = None) -> tupl
 
     def of_teacher(epochs: float) -> float:
         assert teacher is not None, "asked for a teacher's alone"
-        most = _most(lambda e: takes(e, teacher.work, teacher.speed), TEACHER_SHARE * left)
-        return rounded(max(_least(teacher.work), min(most, TEACHER_EPOCHS * epochs)))
+        most = most_epochs(lambda e: takes(e, teacher.work, teacher.speed), TEACHER_SHARE * left)
+        return rounded(max(least_epochs(teacher.work), min(most, TEACHER_EPOCHS * epochs)))
 
     def taken(epochs: float) -> float:
         first = takes(of_teacher(epochs), teacher.work, teacher.speed) if teacher is not None else 0.0
         return first + takes(epochs, part.work, part.speed)
 
-    least = _least(part.work)
+    least = least_epochs(part.work)
     if taken(least) > left:
         gone = deadline.seconds - deadline.left()
         raise UsageError(
-            f"--time {_short(deadline.seconds)} is too little here: {duration(gone)} went into reading the data and a"
-            f" trial, and {least:.2g} epochs with their evaluation and report take {duration(taken(least))}:"
-            f" at least --time {_short(_up(gone + taken(least) / (1 - MARGIN)))} is needed"
+            f"--time {short_time(deadline.seconds)} is too little here: {duration(gone)} went into reading the data and"
+            f" a trial, and {least:.2g} epochs with their evaluation and report take {duration(taken(least))}:"
+            f" at least --time {short_time(rounded_up(gone + taken(least) / (1 - MARGIN)))} is needed"
         )
-    epochs = rounded(max(least, _most(taken, left)))
+    epochs = rounded(max(least, most_epochs(taken, left)))
     return epochs, of_teacher(epochs) if teacher is not None else None
 
 
-def _least(work: Work) -> float:
+def least_epochs(work: Work) -> float:
     """Epochs below which training is refused."""
     return max(LEAST_EPOCHS, LEAST_UPDATES * work.batch / work.train)
 
 
-def _most(taken: Callable[[float], float], left: float) -> float:
+def most_epochs(taken: Callable[[float], float], left: float) -> float:
     """The most epochs, up to MOST, that take no longer than what is left; 0 where none do."""
     low, high = 0.0, float(MOST)
     if taken(high) <= left:
@@ -276,13 +276,13 @@ def rounded(epochs: float) -> float:
     return int(kept) if kept.is_integer() else kept
 
 
-def _up(seconds: float) -> float:
+def rounded_up(seconds: float) -> float:
     """Up to a time that one would state."""
     step = 5 if seconds < 120 else 60
     return math.ceil(seconds / step) * step
 
 
-def _short(seconds: float) -> str:
+def short_time(seconds: float) -> str:
     """As `--time` reads it: 1h30m, 10m, 90s."""
     whole = round(seconds)
     hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60

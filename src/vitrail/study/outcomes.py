@@ -1,0 +1,147 @@
+"""What each test image was to each finished run, brought together so that models can be compared image by image.
+
+Of each task one score is compared: accuracy, mAP, mean absolute error, mIoU, or abs_rel of depth. Its draws are those
+of `statistics.joint`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vitrail.contracts import Source
+from vitrail.errors import DataError, UsageError
+from vitrail.report.statistics import Doubles, average_precision
+from vitrail.run import Run, outcomes
+from vitrail.study.statistics.joint import Array, Joint, of_means, of_metric, of_sums
+from vitrail.study.statistics.recommendation import Measure
+
+MEASURES: Mapping[str, Measure] = {
+    "classify": Measure("accuracy"),
+    "multilabel": Measure("map"),
+    "segment": Measure("miou"),
+    "regress": Measure("mae", "lower", 0.0, "", 1.0),
+    "depth": Measure("abs_rel", "lower", 0.01, "points", 100.0),
+}
+"""Task -> what is compared, with the least difference that matters; of an error in units, a share of its size."""
+SPOKEN = {"accuracy": "accuracy", "map": "mAP", "miou": "mIoU", "mae": "mean absolute error", "abs_rel": "abs_rel"}
+OF_ERROR = 0.02
+"""Of a mean absolute error, the share of the best model's that is the least difference that matters."""
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Of runs on the same images. keys (n,): the images that all of them judged.  values: run -> (n, k), as
+    `run.outcomes` has them.  groups (n,): of the images, or None.  lost: images that some run could not judge.
+    """
+
+    keys: tuple[str, ...]
+    values: Mapping[str, Doubles]
+    groups: Array | None
+    lost: int
+
+    @property
+    def unit(self) -> str:
+        """What is drawn."""
+        return "groups of test images" if self.groups is not None else "test images"
+
+
+def gather(runs: Mapping[str, Run], split: str, source: Source | None = None) -> Outcomes:
+    """The outcomes of these runs on the images of a split that all of them judged.
+
+    source: whose groups are drawn whole.  Raises IntegrityError where a run's are missing, DataError where the runs
+    have no image in common.
+    """
+    read = {name: outcomes.read(run.folder / outcomes.FILE, split) for name, run in runs.items()}
+    first = next(iter(read.values()))[0] if read else []
+    common = set(first).intersection(*(keys for keys, _ in read.values()))
+    every = set[str]().union(*(keys for keys, _ in read.values()))
+    keys = tuple(key for key in first if key in common)
+    if not keys:
+        raise DataError(f"no {split} image was judged by all of {', '.join(runs)}: nothing can be compared")
+    values = {}
+    for name, (own, array) in read.items():
+        place = {key: row for row, key in enumerate(own)}
+        values[name] = array[[place[key] for key in keys]]
+    return Outcomes(keys, values, _groups(source, keys), len(every) - len(keys))
+
+
+def _groups(source: Source | None, keys: Sequence[str]) -> Array | None:
+    if source is None:
+        return None
+    wanted = set(keys)
+    found = {item.key: item.group for item in source.items if item.key in wanted}
+    if not any(group is not None for group in found.values()):
+        return None
+    return np.array([f"group {found[key]}" if found[key] is not None else f"key {key}" for key in keys])
+
+
+def measure_of(task: str, minimal: float | None, best: float | None = None, usual: Array | None = None) -> Measure:
+    """What is compared for a task, with the least difference that matters.
+
+    minimal: as the user stated it: points of a score or of abs_rel, the target's unit of an error; None for the
+    default: 1 point, or 2 % of the `best` error.  Raises UsageError where it is below 0.
+    """
+    plain = MEASURES[task]
+    if minimal is not None and not 0 <= minimal < float("inf"):
+        raise UsageError(f"--minimal {minimal:g}: the least difference that matters is 0 or more")
+    if minimal is not None:
+        least = minimal / plain.scale
+    else:
+        least = OF_ERROR * (best or 0.0) if task == "regress" else plain.minimal
+    return Measure(plain.name, plain.better, least, plain.unit, plain.scale)
+
+
+def joint_of(task: str, found: Mapping[str, Sequence[Doubles]], groups: Array | None) -> Joint:
+    """Scores of models with draws of what else they could have been. found: model -> a (n, k) for each seed."""
+    if task == "multilabel":
+        stacked = {name: np.stack([_chances(v) for v in seeds]) for name, seeds in found.items()}
+        truth = _truth(next(iter(found.values()))[0])
+        return of_metric(mean_average_precision, truth, stacked, groups)
+    whole = {name: np.stack(seeds) for name, seeds in found.items()}  # (S, n, k)
+    if task == "segment":
+        return of_sums(miou, whole, groups)
+    if task == "depth":
+        return of_sums(_ratio, whole, groups)
+    return of_means({name: values.mean(axis=2) for name, values in whole.items()}, groups)
+
+
+def score_of(task: str, values: Doubles) -> float:
+    """The score of one run from its outcomes (n, k)."""
+    if task == "multilabel":
+        return mean_average_precision(_truth(values), _chances(values))
+    if task in ("segment", "depth"):
+        return float((miou if task == "segment" else _ratio)(values.sum(axis=0)))
+    return float(values.mean())
+
+
+def miou(sums: Doubles) -> Doubles:
+    """Mean IoU of counts (..., 3 Y), over the classes that occur; NaN where none does."""
+    both, true, said = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
+    either = true + said - both
+    there = either > 0
+    each = np.where(there, both / np.where(there, either, 1.0), 0.0)
+    count = there.sum(axis=-1)
+    return np.asarray(np.where(count > 0, each.sum(axis=-1) / np.maximum(count, 1), np.nan), np.float64)
+
+
+def mean_average_precision(truth: Array, chances: Array) -> float:
+    """Over labels (n, Y) that some image has; NaN where none has any."""
+    there = np.flatnonzero(truth.any(axis=0))
+    areas = [float(average_precision(chances[:, i], truth[:, i])[0]) for i in there]
+    return float(np.mean(areas)) if areas else float("nan")
+
+
+def _ratio(sums: Doubles) -> Doubles:
+    count, total = sums[..., 0], sums[..., 1]
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1.0), np.nan), np.float64)
+
+
+def _chances(values: Doubles) -> Doubles:
+    return values[:, : values.shape[1] // 2]
+
+
+def _truth(values: Doubles) -> Array:
+    return values[:, values.shape[1] // 2 :] > 0.5

@@ -1,0 +1,80 @@
+"""What is compared: names, files, and who teaches whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vitrail.errors import UsageError
+from vitrail.study.entries import DEFAULT, in_order, read_entries, refuse_common
+
+
+def teachers(models: str, teacher: str | None = None) -> dict[str, str | None]:
+    return {entry.label: entry.teacher for entry in read_entries(models, teacher)}
+
+
+def test_the_usual_list_has_the_cnn_teach_the_distilled_model_and_train_first() -> None:
+    assert teachers(DEFAULT) == {"vit_tiny": None, "deit_tiny_distilled": "resnet18", "resnet18": None}
+    assert next(entry.label for entry in in_order(read_entries(DEFAULT))) == "resnet18"
+
+
+def test_without_a_cnn_the_distilled_model_trains_one_itself() -> None:
+    assert teachers("vit_tiny,deit_tiny_distilled") == {"vit_tiny": None, "deit_tiny_distilled": "auto"}
+
+
+def test_who_teaches_can_be_said() -> None:
+    assert teachers(DEFAULT, "runs/train/photos")["deit_tiny_distilled"] == "runs/train/photos"
+    assert teachers(DEFAULT, "vit_tiny")["deit_tiny_distilled"] == "vit_tiny"
+    assert teachers(DEFAULT, "none")["deit_tiny_distilled"] is None
+
+
+def test_a_file_gives_labels_with_fields(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text(
+        "wide: {model: vit_tiny, model.options.width: 384}\nnarrow:\n  model: {name: vit_tiny}\n  train: {lr: 1e-4}\n"
+    )
+    wide, narrow, _ = read_entries(f"{path},resnet18")
+    assert (wide.label, wide.stated) == ("wide", {"model.name": "vit_tiny", "model.options.width": 384})
+    assert narrow.stated == {"model.name": "vit_tiny", "train.lr": "1e-4"} or narrow.stated["train.lr"] == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("models", "teacher", "says"),
+    [
+        ("vit_tinny,resnet18", None, "unknown model 'vit_tinny': did you mean"),
+        ("resnet18", None, "--models names 1: give two models or more"),
+        (" , ", None, "--models names none"),
+        ("resnet18,resnet18", None, "names resnet18 twice: give each a label of its own"),
+        ("vit_tiny,resnet18", "resnet18", "--teacher resnet18 teaches nobody: no model of the list is distilled"),
+        ("deit_tiny_distilled,deit_small_distilled,resnet18", "deit_tiny_distilled", "must not be taught by another"),
+        ("missing.yaml,resnet18", None, "missing.yaml cannot be read: no such file"),
+    ],
+)  # fmt: skip
+def test_a_list_that_cannot_be_compared_is_refused_in_words(models: str, teacher: str | None, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        read_entries(models, teacher)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: {model: vit_tiny, data.val_fraction: 0.5}", "a: data.val_fraction must be the same for all"),
+        ("a: {train.lr: 0.1}", "a: which model"),
+        ("a: {model: vit_tiny, train.lrr: 0.1}", "a: unknown option 'train.lrr': did you mean 'train.lr'"),
+        ("a: {model: vit_tiny, train.lr: -1}", "a: train.lr"),
+        ("[vit_tiny]", "a label with fields is expected"),
+        ("a: {", "no YAML"),
+    ],
+)  # fmt: skip
+def test_a_file_that_says_nothing_usable_names_the_place(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=f"models.yaml.*{says}"):
+        read_entries(f"{path},resnet18")
+
+
+@pytest.mark.parametrize("path", ["model.name", "seed", "train.epochs", "distill.teacher"])
+def test_what_the_study_sets_cannot_be_stated_for_all(path: str) -> None:
+    with pytest.raises(UsageError, match=f"{path} is set by the study: --"):
+        refuse_common({path: 1})
