@@ -11,6 +11,8 @@ from vitrail.cli.verb import Verb
 from vitrail.errors import UsageError, unknown
 
 KINDS: Mapping[str, tuple[str, str]] = {
+    "cost": ("vitrail.cli.study_cost:COST", "how time and memory grow with the size of an image, on this machine"),
+    "reach": ("vitrail.cli.study_reach:REACH", "how far heads look, and from how far pixels count"),
     "invariance": ("vitrail.cli.study_invariance:INVARIANCE", "what of an answer stays when the image is changed"),
 }
 """Kind -> "module:VERB", and what it asks."""

@@ -76,7 +76,7 @@ def _law(model: str, what: Pass, cells: Sequence[Measured]) -> Law | None:
     return Law(
         model, what, tuple(ordered), tuple(cell.size for cell in ordered[: len(ordered) - len(kept)]),
         _exponent(tokens, [cell.time for cell in kept]),
-        _attention(ordered),
+        _exponent([cell.tokens for cell in ordered], [cell.attention_time for cell in ordered]),
         _exponent([cell.tokens for cell in ordered], [cell.memory - cell.standing for cell in ordered]),
         _exponent([cell.flops / cell.batch for cell in kept], [cell.time for cell in kept]),
         fit_two_terms([cell.pixels for cell in kept], np.array([c.time for c in kept])) if len(kept) >= LEAST else None,
@@ -85,31 +85,24 @@ def _law(model: str, what: Pass, cells: Sequence[Measured]) -> Law | None:
 
 def growing(cells: Sequence[Measured]) -> list[Measured]:
     """Without the smallest sizes, while time hardly changes from one to the next; LEAST are kept where there are."""
-    kept = list(cells)
-    while len(kept) > LEAST and _local(kept[0], kept[1]) < FLAT:
-        kept.pop(0)
-    return kept
+    return list(cells[_flat([cell.tokens for cell in cells], [cell.time for cell in cells]) :])
 
 
-def _local(one: Measured, other: Measured) -> float:
-    return math.log(other.time / one.time) / math.log(other.pixels / one.pixels)
-
-
-def _attention(cells: Sequence[Measured]) -> Exponent | None:
-    """Of the same sizes less those at which attention's own calls cost the same whatever their size."""
-    kept = [cell for cell in cells if cell.attention_time > 0]
-    while len(kept) > LEAST and kept[1].attention_time / kept[0].attention_time < (
-        (kept[1].tokens / kept[0].tokens) ** FLAT
-    ):
-        kept.pop(0)
-    return _exponent([cell.tokens for cell in kept], [cell.attention_time for cell in kept])
+def _flat(sizes: Sequence[float], costs: Sequence[float]) -> int:
+    """How many sizes, from the smallest, cost the same as the next whatever their size; LEAST are left."""
+    first = 0
+    while len(sizes) - first > LEAST and costs[first + 1] / costs[first] < (sizes[first + 1] / sizes[first]) ** FLAT:
+        first += 1
+    return first
 
 
 def _exponent(sizes: Sequence[float], costs: Sequence[float]) -> Exponent | None:
+    """Over the sizes at which the cost grows at all."""
     ascending = all(one < other for one, other in itertools.pairwise(sizes))
     if len(sizes) < LEAST or not ascending or min(costs) <= 0:
         return None
-    return fit_exponent(sizes, np.array(costs, np.float64))
+    first = _flat(sizes, costs)
+    return fit_exponent(sizes[first:], np.array(costs[first:], np.float64))
 
 
 def crossings(found: Sequence[Law]) -> list[Crossing]:

@@ -9,6 +9,7 @@ from vitrail.study.growth.laws import Crossing, Law
 from vitrail.study.growth.measured import Measured, Pass
 from vitrail.study.statistics.growth import Exponent
 from vitrail.study.statistics.intervals import Interval
+from vitrail.study.statistics.words import listed
 
 CALLED = {"forward": "a forward pass", "step": "a training step"}
 BUSY = 1.3
@@ -57,7 +58,7 @@ def exponent(found: Exponent | None) -> str:
 
 def verdict(laws: Sequence[Law], crossings: Sequence[Crossing]) -> list[str]:
     """What grows how, what share attention has, which model is cheaper where; the most telling first."""
-    said = []
+    said = _headline(laws)
     for law in (law for law in laws if law.what == "forward"):
         said += _growth(law)
     for what in ("forward", "step"):
@@ -68,6 +69,15 @@ def verdict(laws: Sequence[Law], crossings: Sequence[Crossing]) -> list[str]:
         some = ", ".join(f"{size} px" for size in sizes) or "no size"
         said.append(f"Too little was measured to say how anything grows ({some}): four sizes are needed.")
     return said
+
+
+def _headline(laws: Sequence[Law]) -> list[str]:
+    """How attention grows, in one line."""
+    forward = [law for law in laws if law.what == "forward" and law.attention is not None]
+    if not forward:
+        return []
+    grown = [f"N^{exponent(law.attention)} in {law.model}" for law in forward]
+    return [f"Here the time of attention grows with the number of tokens as {listed(grown)}."]
 
 
 def _growth(law: Law) -> list[str]:

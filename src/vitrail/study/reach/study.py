@@ -1,0 +1,216 @@
+"""The study as a whole: models one after another, so that a kill loses one at most."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vitrail import durable
+from vitrail.contracts import Source
+from vitrail.errors import DataError, IntegrityError, UsageError, VitrailError
+from vitrail.models import family_of
+from vitrail.predict.naming import file_safe
+from vitrail.report.statistics import Doubles
+from vitrail.report.study_tables import write_json
+from vitrail.run.ending import threads
+from vitrail.runtime.torch_engine import pick_device
+from vitrail.study.folder import MEASURED, Study, refuse_place
+from vitrail.study.invariance.subjects import Subject, open_subjects, samples
+from vitrail.study.reach import page
+from vitrail.study.reach.measured import Found, measure
+from vitrail.study.reach.page import KIND
+from vitrail.training.journal import Journal, duration
+
+DATA = "shapes"
+"""Where neither data nor a run is named: drawn on the spot."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user asked for. models: folders and names.  data: None for what the first run held back.  images: at
+    most.  seeds: of fresh weights.  time: seconds in all, None without a limit.  threads: of torch, 0 its own choice.
+    """
+
+    models: tuple[str, ...]
+    data: str | None = None
+    images: int = 16
+    seeds: int = 2
+    device: str = "auto"
+    time: float | None = None
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what measures nothing."""
+        if not self.models:
+            raise UsageError("which models? Give runs that train made, or names of the catalogue (vitrail models)")
+        if self.images < 1:
+            raise UsageError(f"--images {self.images}: one at least")
+        if self.seeds < 0:
+            raise UsageError(f"--seeds {self.seeds} is no number of seeds: 0 leaves fresh weights out")
+
+    @classmethod
+    def of(cls, specification: dict[str, Any]) -> Asked:
+        """What study.json kept; IntegrityError for anything else."""
+        try:
+            return cls(**{**specification, "models": tuple(specification["models"])})
+        except (TypeError, KeyError):
+            raise IntegrityError("study.json does not say what was asked: start a new study") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What a study works on."""
+
+    subjects: list[Subject]
+    source: Source
+    indices: list[int]
+    split: str
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """A finished study: its folder, what was found, what was not measured and why, and the files it wrote."""
+
+    folder: Path
+    found: list[Found]
+    failed: dict[str, str]
+    outputs: list[Path]
+
+
+def begin(
+    asked: Asked, *, name: str | None = None, out: Path | None = None, command: Sequence[str] = (),
+    quiet: bool = False, began: float | None = None,
+) -> Done:  # fmt: skip
+    """A new study. began: a reading of time.monotonic() from which the time counts.
+
+    Raises UsageError and DataError as opening the models and the images does.
+    """
+    began = time.monotonic() if began is None else began
+    refuse_place(KIND, out)
+    opened = open_all(asked)
+    fixed = [str(Path(model).resolve()) if Path(model).exists() else model for model in asked.models]
+    study = Study.create(KIND, name or opened.source.name, out, command, {**asdict(asked), "models": fixed})
+    study.since(began)
+    return _go(study, asked, opened, quiet)
+
+
+def resume(folder: str | Path, *, quiet: bool = False, began: float | None = None) -> Done:
+    """Go on with a study: models that were measured are kept, the one in flight is measured anew."""
+    began = time.monotonic() if began is None else began
+    study = Study.open(folder, KIND)
+    study.since(began)
+    asked = Asked.of(study.specification)
+    return _go(study, asked, open_all(asked), quiet)
+
+
+def open_all(asked: Asked) -> Opened:
+    """The models and the images; raises UsageError where a model is neither a folder nor in the catalogue."""
+    pick_device(asked.device)
+    untrained = not any(Path(model).exists() for model in asked.models)
+    data = asked.data or (DATA if untrained else None)
+    subjects, source, indices, split = open_subjects(asked.models, data, Journal(quiet=True))
+    for subject in subjects:
+        if not asked.seeds and subject.artifact is None:
+            raise UsageError(f"{subject.name} is not trained, so --seeds 0 leaves nothing of it to measure")
+    return Opened(subjects, source, indices, split)
+
+
+def _go(study: Study, asked: Asked, opened: Opened, quiet: bool) -> Done:
+    say = _speaker(quiet)
+    with study.at_work(), threads(asked.threads):
+        _same_images(study, opened)
+        found, pictures, failed = _all(study, asked, opened, pick_device(asked.device), say)
+        if not found:
+            reasons = "; ".join(f"{name}: {why}" for name, why in failed.items())
+            raise UsageError(f"no model could be measured: {reasons}")
+        about = {
+            "source": opened.source.name, "split": opened.split or "all", "command": " ".join(study.record["command"])
+        }  # fmt: skip
+        outputs = page.write(study, found, pictures, about, failed)
+        study.mark("finished")
+    return Done(study.folder, found, failed, outputs)
+
+
+def _all(
+    study: Study, asked: Asked, opened: Opened, device: str, say: Callable[[str], None]
+) -> tuple[list[Found], dict[str, dict[str, Doubles]], dict[str, str]]:
+    """Every model that is not measured yet; a failure is written down, and the others go on."""
+    found: list[Found] = []
+    pictures: dict[str, dict[str, Doubles]] = {}
+    failed: dict[str, str] = {}
+    for number, subject in enumerate(opened.subjects, start=1):
+        path = study.folder / MEASURED / f"{file_safe(subject.name)}.json"
+        head = f"[{number}/{len(opened.subjects)}] {subject.name}"
+        kept = _kept(path)
+        began = time.monotonic()
+        if kept is None and asked.time is not None and study.gone() >= asked.time:
+            failed[subject.name] = "the time was over"
+        elif kept is None:
+            try:
+                kept = _measured(subject, asked, opened, device)
+                path.parent.mkdir(exist_ok=True)
+                durable.write_file(path.with_suffix(".npz"), _packed(kept[1]))
+                write_json(path, kept[0].record())  # last: it says that the model is measured
+            except (VitrailError, RuntimeError, MemoryError) as error:
+                failed[subject.name] = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if kept is None:
+            study.note(subject.name, state="left out", reason=failed[subject.name])
+            say(f"{head}: left out, {failed[subject.name]}")
+            continue
+        found.append(kept[0])
+        pictures[subject.name] = kept[1]
+        study.note(subject.name, state="measured", reason="")
+        say(f"{head}: {len(kept[0].states[0].sees)} layers, {duration(time.monotonic() - began)}")
+    return found, pictures, failed
+
+
+def _measured(subject: Subject, asked: Asked, opened: Opened, device: str) -> tuple[Found, dict[str, Doubles]]:
+    channels = subject.preprocessor.channels
+    chosen = samples(opened.source, opened.indices, asked.images, channels)
+    shown = [(key, torch.from_numpy(subject.preprocessor(pixels))) for key, pixels in chosen]
+    return measure(subject, family_of(subject.sketch().backbone), shown, asked.seeds, device)
+
+
+def _packed(pictures: dict[str, Doubles]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **pictures)
+    return buffer.getvalue()
+
+
+def _kept(path: Path) -> tuple[Found, dict[str, Doubles]] | None:
+    """What was measured before; None where nothing was. IntegrityError for a damaged file."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as packed:
+            pictures = {name: packed[name] for name in packed.files}
+        return Found.of(json.loads(path.read_bytes())), pictures
+    except (OSError, ValueError, KeyError, TypeError):
+        raise IntegrityError(f"{path} is damaged: remove it, and the model is measured again") from None
+
+
+def _same_images(study: Study, opened: Opened) -> None:
+    """DataError where the images are not those that the study began with."""
+    keys = sorted(opened.source.items[index].key for index in opened.indices)
+    now = hashlib.blake2b("\n".join(keys).encode(), digest_size=16).hexdigest()
+    before = study.decided("fingerprint") or study.decide("fingerprint", now)
+    if before != now:
+        raise DataError(f"{opened.source.location} has other images than this study began with: start a new one")
+
+
+def _speaker(quiet: bool) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    return say
