@@ -2,7 +2,8 @@
 
 Levels 1, 2 and 3 are severities 1, 3 and 5 of Hendrycks and Dietterich 2019 (arXiv 1903.12261): of their CIFAR-10-C,
 made of 32-pixel images, where the shorter side is under SMALL pixels, else of ImageNet-C, made of 224-pixel images.
-Blur is in proportion to the side. What they do not have (shift, small rotation) has levels of our own.
+Blur is in proportion to the side, but no less than published for 32 pixels: a blur of a fifth of a pixel is none. What
+they do not have (shift, small rotation) has levels of our own.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from vitrail.study import changes
 from vitrail.study.changes import Places
 
 LEVELS = (1, 2, 3)
-SMALL = 64
+SMALL = 96
 """Pixels of the shorter side below which an image has the levels of CIFAR-10-C."""
 SIDE_OF_SMALL, SIDE_OF_LARGE = 32, 224
 """Pixels a side of the images that the published levels were made for."""
-_PUBLISHED = "severities 1, 3 and 5 of CIFAR-10-C under 64 pixels a side, of ImageNet-C from there on"
+_PUBLISHED = f"severities 1, 3 and 5 of CIFAR-10-C under {SMALL} pixels a side, of ImageNet-C from there on"
 _OURS = "levels of our own"
 
 
@@ -73,8 +74,8 @@ def changed(pixels: Pixels, kind: str, level: int, seed: int, key: str) -> tuple
     if kind == "jpeg":
         return changes.jpeg(pixels, int(strength)), None
     if kind == "blur":
-        reference = SIDE_OF_SMALL if side < SMALL else SIDE_OF_LARGE
-        return changes.blurred(pixels, strength * side / reference), None
+        larger = max(1.0, side / SIDE_OF_SMALL) if side < SMALL else side / SIDE_OF_LARGE
+        return changes.blurred(pixels, strength * larger), None
     if kind == "noise":
         return changes.noisy(pixels, strength, rng), None
     if kind == "brightness":
