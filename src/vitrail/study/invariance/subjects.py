@@ -116,6 +116,8 @@ def open_subjects(
     runs = {text: load(text) for text in dict.fromkeys(given) if Path(text).exists()}
     names = [text for text in dict.fromkeys(given) if text not in runs]
     for name in names:
+        if "/" in name or name.startswith("."):
+            raise UsageError(f"{name}: no such folder; expected a run folder, a model folder or a model's name")
         variant(name)  # offers the nearest right one
     first = next(iter(runs.values()), None)
     if first is None and data is None:
