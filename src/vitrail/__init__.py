@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vitrail.run import Run as Run
     from vitrail.run import pretrain as pretrain
     from vitrail.run import train as train
+    from vitrail.study.compare import compare as compare
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,7 @@ _WHERE = {
     "Prediction": "vitrail.contracts",
     "Predictor": "vitrail.predict.predictor",
     "Run": "vitrail.run",
+    "compare": "vitrail.study.compare",
     "create_model": "vitrail.assemble",
     "list_models": "vitrail.models",
     "load": "vitrail.predict.predictor",
@@ -42,6 +44,7 @@ __all__ = [
     "Predictor",
     "Run",
     "__version__",
+    "compare",
     "create_model",
     "list_models",
     "load",

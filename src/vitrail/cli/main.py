@@ -23,6 +23,7 @@ VERBS = {
     "convert": "vitrail.cli.convert:CONVERT",
     "models": "vitrail.cli.models:MODELS",
     "plan": "vitrail.cli.plan:PLAN",
+    "compare": "vitrail.cli.compare:COMPARE",
     "study": "vitrail.cli.study:study",
     "doctor": "vitrail.cli.doctor:DOCTOR",
 }
@@ -40,6 +41,7 @@ SUMMARIES = {
         "explain RUN SOURCE...": "heat maps of what the model looked at",
     },
     "Choose": {
+        "compare DATA": "several models on your images: one recommendation, and how sure",
         "study KIND ...": "what is said of vision transformers, measured on your images",
     },
     "Bring in, hand on": {

@@ -71,9 +71,9 @@ class Pace:
 class Ask:
     """What is trained of each model.
 
-    seeds: full runs; repeats x folds where there are folds, least: so many at the least.  rates: multiples of the
-    recipe's own rate that are tried; one is no trial.  fractions: of the training images, below 1, each with
-    `part_seeds`.
+    seeds: full runs, which are dropped down to `least`, `step` at a time; repeats x folds where there are folds.
+    rates: multiples of the recipe's own rate that are tried; one is no trial.  fractions: of the training images, below
+    1, each with `part_seeds`.
     """
 
     seeds: int
@@ -81,6 +81,7 @@ class Ask:
     fractions: tuple[Fraction, ...] = ()
     part_seeds: int = 2
     least: int = FEWEST_SEEDS
+    step: int = 1
 
     def spends(self, pace: Pace, epochs: float) -> float:
         """Seconds for all cells of a model whose full runs have so many epochs."""
@@ -109,7 +110,7 @@ class Ask:
             now, dropped = replace(now, rates=(1.0,)), [*dropped, "tuning of the learning rate"]
             yield now, tuple(dropped)
         while now.seeds > now.least:
-            now = replace(now, seeds=max(now.least, now.seeds - 1), part_seeds=min(now.part_seeds, now.seeds - 1))
+            now = replace(now, seeds=max(now.least, now.seeds - self.step))
             yield now, (*dropped, f"all but {now.seeds} of {self.seeds} full runs of each model")
 
 

@@ -1,0 +1,189 @@
+"""`vitrail compare`: several models on the same images, in the same time, from several seeds: one recommendation.
+
+The order of things: `compare_asked` (what is asked), `ground` (the data and each model's settings), `compare_plan` (the
+time of each part), `compare_work` (the cells), `compare_results` (what they say), `compare_page` (the report).
+"""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitrail.contracts import Source
+from vitrail.data.dataset import DatasetSource
+from vitrail.errors import UsageError
+from vitrail.report.study_tables import plain
+from vitrail.settings import Stated, known_path
+from vitrail.study import compare_page, shares
+from vitrail.study.compare_asked import Asked, Wishes, settle
+from vitrail.study.compare_plan import divisions, first_plan, lines, record, restored, trial_seconds
+from vitrail.study.compare_results import results, summary
+from vitrail.study.compare_work import Work
+from vitrail.study.entries import DEFAULT, read_entries
+from vitrail.study.folder import Study, refuse_place
+from vitrail.study.ground import Ground, prepare
+from vitrail.study.paces import try_all
+from vitrail.study.shares import Pace, Shares
+from vitrail.training.journal import Journal, duration
+
+KIND = "compare"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A finished comparison. recommendation: the model to take, None where nothing can be told.  said: why, how sure,
+    and what would change it, in sentences.  results: as results.json has them.
+    """
+
+    folder: Path
+    recommendation: str | None
+    said: tuple[str, ...]
+    results: dict[str, Any]
+    warnings: tuple[str, ...]
+    outputs: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A comparison before anything of it is written."""
+
+    asked: Asked
+    ground: Ground
+    paces: dict[str, Pace]
+    plan: Shares
+
+
+def compare(
+    data: str | Path | Any,
+    models: str | Sequence[str] = DEFAULT,
+    *,
+    seeds: int | None = None,
+    time: str | float | None = None,
+    epochs: float | None = None,
+    equal: str | None = None,
+    rates: Sequence[float] | None = None,
+    folds: int | None = None,
+    fractions: Sequence[Any] | None = None,
+    minimal: float | None = None,
+    teacher: str | None = None,
+    name: str | None = None,
+    out: str | Path | None = None,
+    quiet: bool = False,
+    **fields: Any,
+) -> Compared:
+    """Train several models alike on `data` and say which to take, and how sure that is.
+
+    data: a folder, a table, a built-in name, or any map-style Dataset of (image, label).  models: names of
+    `list_models()`, timm:NAME, or YAML files.  seeds, time, epochs, equal, rates, folds, fractions, minimal, teacher:
+    as `vitrail compare --help` has them.  fields: config fields that hold for all, as `vitrail.train` takes them.
+
+    Raises UsageError, DataError, TrainingError or Interrupted, as the command exits with 2, 3, 4 and 130 or 143.
+    """
+    began = clock.monotonic()
+    named = {key.removesuffix("_").replace("__", "."): value for key, value in fields.items()}
+    stated: Stated = {known_path(key): str(v) if isinstance(v, Path) else v for key, v in named.items()}
+    source = None
+    if not isinstance(data, (str, Path)):
+        source = DatasetSource(data, name or type(data).__name__.lower(), task=stated.get("task.name"))
+        data = source.location
+    wishes = Wishes(seeds, time, epochs, equal, rates, folds, fractions, minimal)
+    listed = models if isinstance(models, str) else ",".join(models)
+    place = Path(out) if out is not None else None
+    journal = Journal(quiet)
+    refuse_place(KIND, place)
+    made = prepared(data, listed, wishes, stated, teacher, journal, source=source, out=place, began=began)
+    return begin(made, journal, name=name, out=place, began=began)
+
+
+def prepared(
+    data: str | Path, models: str, wishes: Wishes, stated: Stated, teacher: str | None, journal: Journal, *,
+    source: Source | None = None, out: Path | None = None, began: float | None = None,
+) -> Prepared:  # fmt: skip
+    """Read the data, choose settings, try how fast each model trains, and share the time; nothing is written.
+
+    began: a reading of time.monotonic() from which --time counts.
+    """
+    began = clock.monotonic() if began is None else began
+    wishes.check()
+    ground = prepare(data, read_entries(models, teacher), stated, journal, source)
+    asked = settle(ground, wishes)
+    divisions(ground, asked, asked.ask)  # what there cannot be is said before anything is tried
+    paces = try_all(ground.plans, trial_seconds(asked), out, journal)
+    plan = first_plan(asked, paces, clock.monotonic() - began)
+    lines(asked, plan, paces, journal.say)
+    return Prepared(asked, ground, paces, plan)
+
+
+def begin(
+    made: Prepared, journal: Journal, *, name: str | None = None, out: Path | None = None,
+    command: Sequence[str] = (), began: float | None = None,
+) -> Compared:  # fmt: skip
+    """Make the study's folder and do all that was prepared."""
+    study = Study.create(KIND, name or made.ground.known.source.name, out, command, made.asked.record())
+    if began is not None:
+        study.since(began)
+    with study.at_work():
+        study.decide("data", made.ground.fingerprint)
+        study.decide("plan", record(made.plan, made.paces))
+        return _go(Work(study, made.asked, made.ground, dict(made.paces), made.plan, journal))
+
+
+def resume(folder: str | Path, *, quiet: bool = False, began: float | None = None) -> Compared:
+    """Go on with a comparison: finished cells are kept, the one in flight goes on from its newest checkpoint.
+
+    Raises UsageError for a folder that is none or is finished, DataError where the data changed.
+    """
+    study = Study.open(folder, KIND)
+    if study.state == "finished":
+        raise UsageError(f"{study.folder} is finished: nothing to resume; its report is {study.folder / 'report.html'}")
+    study.since(clock.monotonic() if began is None else began)
+    journal = Journal(quiet)
+    with study.at_work():
+        asked = Asked.of(study.specification)
+        stated = {path: value for path, value in asked.stated.items() if path != "data.source"}
+        ground = prepare(asked.data, asked.entries, stated, journal)
+        if study.decided("plan") is None:  # killed before anything was decided
+            study.decide("data", ground.fingerprint)
+            paces = try_all(ground.plans, trial_seconds(asked), study.folder / "trial", journal)
+            study.decide("plan", record(first_plan(asked, paces, study.gone()), paces))
+        ground.same(study.decided("data"))
+        plan, paces = restored(study.decided("plan"))
+        return _go(Work(study, asked, ground, paces, plan, journal))
+
+
+def _go(work: Work) -> Compared:
+    """Do the work, and say what it says."""
+    study, journal = work.study, work.journal
+    journal.say(f"study: {study.folder}")
+    work.go()
+    found = results(work)
+    outputs = compare_page.write(work, found)
+    study.mark("finished")
+    if work.asked.seconds is not None:
+        journal.say(f"took {duration(study.gone())} in all, {duration(work.asked.seconds)} were asked for")
+    warnings = tuple(dict.fromkeys((*work.asked.why, *journal.warnings)))
+    return Compared(
+        study.folder, found.recommendation.choice, found.said, plain(summary(found)), warnings, tuple(outputs)
+    )
+
+
+def cost(made: Prepared) -> dict[str, Any]:
+    """The plan as data: for each model its epochs and seconds, what was dropped."""
+    ask, models = made.plan.ask, {}
+    for label, pace in made.paces.items():
+        epochs = made.plan.epochs[label]
+        models[label] = {
+            "epochs": epochs,
+            "full_runs": ask.seeds,
+            "rates": list(ask.rates) if len(ask.rates) > 1 else [],
+            "rate_epochs": shares.tuning_epochs(pace, epochs) if len(ask.rates) > 1 else 0,
+            "parts": [str(fraction) for fraction in ask.fractions],
+            "part_seeds": ask.part_seeds,
+            "seconds": round(ask.spends(pace, epochs), 1),
+            "flops": ask.flops(pace, epochs),
+            "images_per_s": 1 / pace.part.speed.image,
+        }
+    return {"models": models, "dropped": list(made.plan.dropped), "why": list(made.asked.why)}
