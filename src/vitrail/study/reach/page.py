@@ -180,9 +180,9 @@ def _sizes(shown: Sequence[tuple[Found, StateFound]]) -> Table:
         if number in _told(len(state.sees)) or state.sees[min(number + 1, len(state.sees) - 1)].stage != sees.stage
     ]  # fmt: skip
     note = (
-        "Radii around the cell's centre that hold half and 90 % of its field, and, were the field spread evenly over the "
-        "image, half. First and middle layer, and the last of each stage; all are in results.csv. Intervals: 95 %, over "
-        "images."
+        "Radii around the cell's centre that hold half and 90 % of its field, and, were the field spread evenly over "
+        "the image, half. First and middle layer, and the last of each stage; all are in results.csv. Intervals: 95 %, "
+        "over images."
     )
     return Table("Effective receptive field of the central cell", columns, rows, note, columns[2:])
 
