@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vitrail.explain.explainable import Explainable
 from vitrail.layers.attention import ScaledDotProduct
+from vitrail.layers.window import FAR
 from vitrail.study.reach.field import block_maps, central
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -32,7 +33,8 @@ def supports(model: Explainable) -> list[Mask]:
     for parameter in made.parameters():
         spread = parameter[0].numel() if parameter.ndim > 1 else 1
         nn.init.constant_(parameter.requires_grad_(False), 1 / spread)
-    for module in made.modules():
+    backbone: Any = made.backbone
+    for module in (*made.modules(), *backbone.stem().modules()):  # a stem may share its parts, and stand aside
         if isinstance(module, PASSING):
             module.forward = _through  # type: ignore[method-assign]
         elif isinstance(module, ScaledDotProduct):
@@ -40,7 +42,6 @@ def supports(model: Explainable) -> list[Mask]:
         elif isinstance(module, nn.MaxPool2d):
             mean = nn.AvgPool2d(module.kernel_size, module.stride, module.padding)
             module.forward = mean.forward  # type: ignore[method-assign]
-    backbone: Any = made.backbone
     pixels = torch.ones(1, backbone.in_channels, *backbone.image_size, dtype=torch.float64, requires_grad=True)
     _, maps = block_maps(cast(Explainable, made))
     found = maps(pixels)
@@ -58,10 +59,10 @@ def _through(x: Tensor) -> Tensor:
 
 
 def _evenly(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The mean of the values that a query may look at."""
+    """The mean of the values that a query may look at; FAR hides a key as well as -inf does, to one part in e^100."""
     allowed = q.new_zeros(*q.shape[:-1], k.shape[-2])
     if bias is not None:
-        allowed = allowed.masked_fill(torch.isneginf(bias), -torch.inf)
+        allowed = allowed.masked_fill(bias < FAR / 2, -torch.inf)
     return torch.softmax(allowed, dim=-1) @ v
 
 
