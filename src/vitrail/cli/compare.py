@@ -24,7 +24,7 @@ class CompareOptions(Options):
 
     models: str | None = option(
         "with commas between: names of `vitrail models`, timm:NAME, .yaml files of label: {field: value} "
-        "(vit_tiny,deit_tiny_distilled,resnet18)",
+        "(vit_tiny, deit_tiny_distilled and resnet18)",
         "A,B,...",
         "What is compared",
     )

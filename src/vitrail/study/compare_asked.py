@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 from vitrail.errors import UsageError, unknown
 from vitrail.settings import Stated, seconds_of
@@ -46,6 +46,9 @@ class Asked:
     fractions: tuple[Fraction, ...]
     minimal: float | None
     why: tuple[str, ...] = ()
+
+    measures: ClassVar[bool] = True
+    """Whether models are measured beside their scores."""
 
     @property
     def ask(self) -> Ask:

@@ -43,6 +43,8 @@ def first_plan(asked: Asked, paces: Mapping[str, Pace], gone: float) -> Shares:
 
 def measuring(asked: Asked) -> float:
     """Seconds kept for measuring one model."""
+    if not asked.measures:
+        return 0.0
     if asked.seconds is None:
         return 2 * LEAST_MEASURING
     return min(MOST_MEASURING, max(LEAST_MEASURING, MEASURING * asked.seconds))
@@ -94,7 +96,8 @@ def restored(decided: Mapping[str, Any]) -> tuple[Shares, dict[str, Pace]]:
     """What `record` gave."""
     ask = dict(decided["ask"])
     made = Ask(
-        **{**ask, "rates": tuple(ask["rates"]), "fractions": tuple(map(Fraction, ask["fractions"]))}
+        **{**ask, "rates": tuple(ask["rates"]), "fractions": tuple(map(Fraction, ask["fractions"])),
+           "lengths": tuple(ask["lengths"])}
     )  # fmt: skip
     paces = {label: dataclass_of(Pace, pace) for label, pace in decided["paces"].items()}
     return Shares(made, dict(decided["epochs"]), tuple(decided["dropped"])), paces

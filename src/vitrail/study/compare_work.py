@@ -79,6 +79,10 @@ class Work:
         self._train_on_parts()
         self._measure()
 
+    def all_done(self) -> list[Done]:
+        """Every cell that has ended, in the order of running."""
+        return list(self._runner.done.values())
+
     @property
     def rates(self) -> dict[str, float]:
         """The multiple of the recipe's rate that was chosen for each model."""

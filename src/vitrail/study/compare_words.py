@@ -1,0 +1,224 @@
+"""What the report of a comparison says around its figures: what they are, how they were got, what they cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vitrail.study.compare_asked import Asked
+from vitrail.study.compare_results import Learned, Results, Row, turned
+from vitrail.study.compare_work import Work
+from vitrail.study.measure.calibration import Calibration
+from vitrail.study.measure.robustness import Robustness
+from vitrail.study.shares import ENOUGH, TUNING, WORTH
+from vitrail.study.statistics.curves import FEWEST
+from vitrail.study.statistics.recommendation import Measure
+from vitrail.study.statistics.words import amount, listed, scored
+from vitrail.training.journal import duration
+
+FEW_TESTED = 200
+"""Test images below which intervals are wide enough to be said."""
+
+
+def runs(asked: Asked, work: Work) -> str:
+    """How many full runs of each model, in words."""
+    ask = work.plan.ask
+    if asked.folds:
+        repeats = ask.seeds // ask.step
+        return f"{asked.folds} folds, {repeats} time{'s'[: repeats > 1]}"
+    done = min((len(each) for each in work.full.values()), default=ask.seeds)
+    return f"{done} seed{'s'[: done > 1]}"
+
+
+def subtitle(work: Work, found: Results) -> str:
+    """What was compared on what, in one line."""
+    counts = ", ".join(f"{len(work.ground.data.indices(split)):,} {split}" for split in ("train", "val", "test"))
+    images = f"{work.ground.images:,} images" if work.asked.folds else f"{counts} images"
+    return f"{len(found.rows)} models, {runs(work.asked, work)}, {images} of {work.ground.known.source.location}"
+
+
+def each(work: Work) -> str:
+    """What the single scores are of."""
+    return "each fold" if work.asked.folds else "each seed"
+
+
+def cautions(work: Work, found: Results) -> list[str]:
+    """What one must know before using the recommendation."""
+    said = [*work.asked.why, *(f"Too little time was left for {what}: left out." for what in work.dropped)]
+    for row in found.rows:
+        if row.failed:
+            said.append(f"{row.label} is not compared: {row.failed}.")
+        if row.label in work.unmeasured:
+            said.append(f"{row.label} could not be measured beside its score: {work.unmeasured[row.label]}.")
+    if found.split == "val":
+        said.append("The data has no test split: scores are validation's, which also chose the best epochs.")
+    if found.images < FEW_TESTED:
+        said.append(f"{found.images} {found.recommendation.unit} are few: intervals are wide.")
+    if found.lost:
+        said.append(f"{found.lost} {found.split} images could not be judged by every run and are in no score.")
+    short = [row.label for row in found.rows if row.label in work.paces and _short(work, row)]
+    if short:
+        said.append(
+            f"{listed(short)} trained for less than half of the epochs that the recipe would take: with more time the"
+            " order may be another."
+        )
+    return said
+
+
+def _short(work: Work, row: Row) -> bool:
+    return row.epochs < 0.5 * work.paces[row.label].recipe
+
+
+def of_scores(work: Work, found: Results) -> str:
+    """What the table of scores is."""
+    measure = found.measure
+    unit = "percent" if measure.scale == 100 else measure.unit or "the target's unit"
+    what = "training and every fold" if work.asked.folds else f"the {found.recommendation.unit} and the seeds"
+    higher = "higher" if measure.better == "higher" else "lower"
+    drawn = "" if found.split == "val" else " It was scored once for each run."
+    return f"In {unit}, {higher} is better; the mean over {runs(work.asked, work)}, with what {what} leave open.{drawn}"
+
+
+def of_differences(measure: Measure, unit: str) -> str:
+    """What the table of differences is."""
+    return (
+        f"In {unit}; positive where the first is better. All intervals in the column “all together” hold together in 95"
+        f" of 100 studies, and verdicts are read from them: better or worse if all of one lies beyond"
+        f" {amount(measure.minimal, measure)}, equal if all of it lies within, else it cannot be told."
+    )
+
+
+def of_costs(rows: Sequence[Row]) -> str:
+    """What the table of costs is."""
+    first = rows[0].measured
+    assert first is not None, "asked only for what was measured"
+    threads = f", {first.speed.threads} threads" if first.device == "cpu" else ""
+    return (
+        f"Measured on {first.device}{threads}, with the work that the machine had besides; ms are of one image at"
+        f" batch 1"
+        f" (median and 95th percentile), from the prepared image to the answer. Memory: {first.memory.what}."
+        f" Energy: {first.energy.what}."
+    )
+
+
+def of_robustness(one: Robustness) -> str:
+    """What the table of robustness is."""
+    told = "; ".join(f"{kind}: {text}" for kind, text in one.told.items())
+    return (
+        f"The share of the {one.metric} on unchanged images that is lost, the mean over three levels, with its"
+        f" interval,"
+        f" on {one.images} {one.split} images of the first full run. {told}. {one.moved}".strip()
+    )
+
+
+def of_calibration(found: Sequence[Calibration]) -> str:
+    """What the table of calibration is."""
+    return (
+        f"On {found[0].images} {found[0].split} images of the first full run; 0 is best. ece: how far confidence"
+        f" and the"
+        " share of right answers lie apart; few images make it look larger than it is."
+    )
+
+
+def of_curves(found: Results) -> str:
+    """What the table of learning curves is."""
+    least = "" if all(one.curve for one in found.learned) else f" A law needs {FEWEST} sizes or more."
+    return (
+        "Measured with intervals, and predicted by a law error = a n^-b + c that was fitted to them; a"
+        " prediction beyond"
+        f" the largest size holds only as far as the law does.{least} Checked: the largest size was hidden and"
+        f" predicted"
+        " from the others."
+    )
+
+
+def hidden(one: Learned, measure: Measure) -> str:
+    """Whether the law predicted the largest size when that was hidden."""
+    if one.hidden is None:
+        return "too few sizes"
+    seen, said = one.hidden.seen, one.hidden.predicted
+    if measure.better == "higher":
+        seen, said = 1 - seen, turned(said, measure)
+    held = "holds" if one.hidden.held else "MISSED"
+    return f"{held}: {scored(said, measure)} predicted"
+
+
+def of_training(work: Work) -> str:
+    """What the table of training is."""
+    tuned = len(work.plan.ask.rates) > 1 or bool(work.tuned)
+    said = "Rates are multiples of the recipe's own, chosen on validation images alone. " if tuned else ""
+    taught = [e for e in work.asked.entries if e.teacher and any(o.label == e.teacher for o in work.asked.entries)]
+    if taught:
+        said += (
+            f"{listed([e.label for e in taught])} learned from {taught[0].teacher} of the same seed, whose training is"
+            f" in the time of {taught[0].teacher} alone. "
+        )
+    return said + "Time is of all runs of a model, in this study, reports included."
+
+
+def method(work: Work, found: Results) -> list[str]:
+    """How it was done, in sentences."""
+    asked, ask = work.asked, work.plan.ask
+    said = [
+        "All models had the same images in the same splits and the same rules for settings; what was not stated, the"
+        " recipe chose for each, and each run's report says why.",
+    ]
+    if asked.folds:
+        said.append(
+            f"Each image was tested once in {asked.folds} folds, {ask.seeds // ask.step} times over with other folds;"
+            " validation images were cut from the rest. Intervals have Nadeau and Bengio's correction for training sets"
+            " that overlap."
+        )
+    else:
+        said.append(
+            f"Test images were the same for all; {runs(asked, work)} of each model. Intervals come from drawing"
+            f" {found.recommendation.unit} anew, the same for all models, and from what seeds could have done."
+        )
+    if asked.seconds is not None:
+        said.append(
+            f"{duration(asked.seconds)} were asked for. A trial measured how fast each model trains here; the"
+            f" {asked.equal} of all were made equal, at most {ENOUGH:g} times the recipe's own epochs. Epochs are the"
+            " same for all seeds of a model. Where time was short, learning curves were to go first, then tuning,"
+            f" then seeds, until every full run had {WORTH:.0%} of its recipe's epochs."
+        )
+    elif asked.epochs is not None:
+        said.append(f"Full runs had {asked.epochs:g} epochs, equal {asked.equal} for all.")
+    else:
+        said.append("Each model trained for as many epochs as its recipe says.")
+    if work.tuned:
+        grid = ", ".join(f"{rate:g}" for rate in asked.rates)
+        said.append(
+            f"Learning rates of {grid} times the recipe's own were tried for each model, each for {TUNING:.0%} of"
+            f" a full"
+            " run's epochs with one seed, and the best on validation was taken. No test image was there."
+        )
+    if found.learned:
+        said.append(
+            "Parts of the training images lie inside each other and have each class's share; a part f was trained for"
+            " f^-0.5 times the epochs. A distilled model learned from a teacher that saw the same part."
+        )
+    least = amount(found.measure.minimal, found.measure)
+    said.append(
+        f"A model may be recommended if no other can be better by more than {least}; of several such models the"
+        f" cheapest"
+        " is taken. Where there is none, nothing is recommended."
+    )
+    return said
+
+
+def limits(work: Work, found: Results) -> list[str]:
+    """What the figures cannot say, in sentences."""
+    said = [
+        "It holds for these images, this machine's speed, and as much training as there was: longer training often"
+        " helps transformers more than CNNs.",
+        "Models from weights that learned on other images (vitrail train --from) may come out in another order.",
+        "Latencies are this machine's, and change with other work on it.",
+    ]
+    if work.tuned and work.asked.folds:
+        said.append(
+            "Rates were chosen once, on images that are not tested in the first fold; other folds test some of them."
+        )
+    if found.learned:
+        said.append("A learning curve is measured up to all images there are; beyond, nothing was measured.")
+    if len(work.asked.rates) > 1 or work.tuned:
+        said.append("The rate is the only setting that was tuned, over a small grid.")
+    return said
