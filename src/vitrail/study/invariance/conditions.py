@@ -72,10 +72,11 @@ def conditions(sides: Collection[int], cells: Collection[int]) -> list[Condition
     """The same for all models of a study. sides: pixels a side of each model's images.  cells: pixels a side of the
     first grid's cells of each.
 
-    Half a cell is among the shifts, the whole grid among the permutations, where images of all sides have them.
+    A cell and half of one are among the shifts, the whole grid among the permutations, where images of all sides have
+    them.
     """
     least = min(sides)
-    shifts = sorted({by for by in {*SHIFTS, *(cell // 2 for cell in cells)} if 0 < by <= least // 4})
+    shifts = sorted({by for by in {*SHIFTS, *cells, *(cell // 2 for cell in cells)} if 0 < by <= least // 4})
     grids = {*GRIDS, *(side // cell for side in sides for cell in cells if side % cell == 0)}
     cuts = sorted(grid for grid in grids if 1 < grid < least and all(side % grid == 0 for side in sides))
     amounts: dict[str, Sequence[float]] = {

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vitrail.report import study_charts as charts
 from vitrail.report.study_page import Chart, Part, StudyPage, Table, Trace, write_study
 from vitrail.report.study_tables import write_csv, write_json
@@ -101,8 +103,9 @@ def _rows(found: Sequence[Found]) -> Iterator[Mapping[str, Any]]:
 
 
 def _parts(found: Sequence[Found], conditions: Sequence[Condition], about: Mapping[str, str]) -> Iterator[Part]:
-    told = [claim.sentence for claim in words.claims(found)]
-    yield Part("textbook", "What a textbook says", told, split=about["split"])
+    told = [claim.sentence for claim in words.claims(found) if claim.seen != "not measured"]
+    if told:
+        yield Part("textbook", "What a textbook says", told, split=about["split"])
     for state, measure, anchor, title, axis in (
         (words.TRAINED, STAYS, "trained", "Trained models", "images whose answer stays"),
         (words.UNTRAINED, MOVED, "untrained", "The same models with fresh weights", "how far outputs moved"),
@@ -142,7 +145,7 @@ def _of_state(
     drawn = []
     for family, x in ((EDGE, "shift in pixels, the edge repeated"), (CIRCULAR, "circular shift in pixels"),
                       (PATCHES, "patches a side, laid out anew")):  # fmt: skip
-        series = {one.name: charts.Curve(points) for one in there if (points := _points(one, state, family, measure))}
+        series = {one.name: _curve(points) for one in there if (points := _points(one, state, family, measure))}
         if series:
             figure = charts.curves(series, x, axis, share=True, order=order)
             drawn.append(
@@ -205,6 +208,13 @@ def _points(one: Found, state: str, family: str, measure: str) -> list[tuple[flo
     rows = [r for r in measured.rows if r.family == family and math.isfinite(r.amount)] if measured else []
     values = [(row.amount, row.values[measure]) for row in rows]
     return [(amount, (v.value, v.low, v.high)) for amount, v in values if math.isfinite(v.value)]
+
+
+def _curve(points: Sequence[tuple[float, charts.Span]]) -> charts.Curve:
+    """The points, joined."""
+    unknown = np.full(len(points), np.nan)
+    x, line = (np.array(column) for column in zip(*((amount, span[0]) for amount, span in points), strict=True))
+    return charts.Curve(points, x, line, unknown, unknown)
 
 
 def _caption(family: str, measure: str) -> str:

@@ -22,14 +22,19 @@ EXACT = 1e-3
 """What is moved by less than this share of the way to another image has moved by rounding alone."""
 CONVOLUTIONAL, PLAIN = ("resnet", "convnext"), ("vit", "deit")
 """Families by what textbooks say of them."""
+PARTS = 4
+"""Parts a side that an image is cut into to ask whether a model needs them where they are."""
 FEWEST = 8
 """Images below which nothing is compared."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a textbook says, and what was found. seen: "shown", "not shown", "cannot tell", "not measured"."""
+    """What a textbook says, and what was found. brief: in a few words.  seen: "shown", "not shown", "cannot tell",
+    "not measured".  found: the figures.
+    """
 
+    brief: str
     says: str
     seen: str
     found: str
@@ -41,14 +46,19 @@ class Claim:
 
 
 def verdict(found: Sequence[Found]) -> list[str]:
-    """Who keeps an answer under what, then the claims in a word each."""
+    """Who keeps an answer under what, then which claims are seen here and which are not."""
     said = []
     for family in (EDGE, PATCHES):
         sentence = steadiest(found, family)
         if sentence:
             said.append(sentence)
-    counted = claims(found)
-    said += [claim.sentence for claim in counted if claim.seen != "not measured"]
+    told: dict[str, list[str]] = {}
+    for claim in claims(found):
+        briefs = told.setdefault(claim.seen, [])
+        if claim.brief not in briefs:
+            briefs.append(claim.brief)
+    heads = {"shown": "Of what textbooks say, shown here", "not shown": "Not shown here", "cannot tell": "Cannot tell"}
+    said += [f"{head}: {'; '.join(told[seen])}." for seen, head in heads.items() if seen in told]
     return said or ["Too little was measured to say anything; the tables have what there is."]
 
 
@@ -77,14 +87,18 @@ def steadiest(found: Sequence[Found], family: str) -> str:
 
 def claims(found: Sequence[Found]) -> list[Claim]:
     """All claims, in the order of a textbook."""
-    return [_convolutions(found), _without_bias(found), *_by_training(found), *_order(found), *_bags(found)]
+    return [
+        _convolutions(found), _without_bias(found), *_by_training(found), *_patches(found), *_order(found),
+        *_bags(found),
+    ]  # fmt: skip
 
 
 def _convolutions(found: Sequence[Found]) -> Claim:
     says = "a convolution answers a shifted image with a shifted map, so a CNN's answer hardly changes under a shift."
+    brief = "a CNN's answer hardly changes under a shift"
     rows = _states(found, UNTRAINED, CIRCULAR, CONVOLUTIONAL)
     if not rows:
-        return Claim(says, "not measured", "No CNN is among the models.")
+        return Claim(brief, says, "not measured", "No CNN is among the models.")
     moved = [f"{one.name} with fresh weights moves {way(value)}" for one, value in rows]
     seen = "cannot tell"
     if all(value.high < HARDLY for _, value in rows):
@@ -92,30 +106,24 @@ def _convolutions(found: Sequence[Found]) -> Claim:
     elif any(value.low > HARDLY for _, value in rows):
         seen = "not shown"
     return Claim(
-        says, seen,
+        brief, says, seen,
         f"Under circular shifts {listed(moved)} of the way to another image. Strides and padded edges are what keeps it"
         " from 0.",
     )  # fmt: skip
 
 
 def _without_bias(found: Sequence[Found]) -> Claim:
+    brief = "an untrained ViT's answer changes more under a shift than an untrained CNN's"
     says = "a ViT has weaker inductive bias than a CNN: before it is trained, a shift changes its answer more."
-    return _between(
-        says, found, UNTRAINED, CIRCULAR, "with fresh weights, under circular shifts,",
-        "Fresh weights only: what training makes of it stands below.",
-    )  # fmt: skip
-
-
-def _between(says: str, found: Sequence[Found], state: str, family: str, how: str, note: str) -> Claim:
-    cnns, vits = (_states(found, state, family, of) for of in (CONVOLUTIONAL, PLAIN))
+    cnns, vits = (_states(found, UNTRAINED, CIRCULAR, of) for of in (CONVOLUTIONAL, PLAIN))
     if not cnns or not vits:
-        return Claim(says, "not measured", "It takes a CNN and a ViT side by side.")
-    told = [compared(vit, cnn) for _, vit in vits for _, cnn in cnns]
-    seen = "shown" if set(told) == {"more"} else "not shown" if "more" not in told and "less" in told else "cannot tell"
-    if set(told) == {"less"}:
-        seen = "not shown"
+        return Claim(brief, says, "not measured", "It takes a CNN and a ViT side by side.")
+    told = {compared(vit, cnn) for _, vit in vits for _, cnn in cnns}
+    seen = "shown" if told == {"more"} else "not shown" if told == {"less"} else "cannot tell"
     figures = [f"{one.name} moves {way(value)}" for one, value in (*vits, *cnns)]
-    return Claim(says, seen, f"{how[0].upper()}{how[1:]} {listed(figures)} of the way to another image. {note}")
+    return Claim(
+        brief, says, seen, f"With fresh weights, under circular shifts, {listed(figures)} of the way to another image."
+    )
 
 
 def _by_training(found: Sequence[Found]) -> list[Claim]:
@@ -131,8 +139,33 @@ def _by_training(found: Sequence[Found]) -> list[Claim]:
             continue
         seen = {"less": "shown", "more": "not shown"}.get(compared(trained, fresh), "cannot tell")
         made.append(
-            Claim(says, seen, f"{one.name}: {way(fresh)} of the way to another image before, {way(trained)} after.")
-        )
+            Claim(
+                f"training makes {one.name} steadier under a shift", says, seen,
+                f"{one.name}: {way(fresh)} of the way to another image before, {way(trained)} after.",
+            )
+        )  # fmt: skip
+    return made
+
+
+def _patches(found: Sequence[Found]) -> list[Claim]:
+    """Of each plain ViT: a whole patch against half of one."""
+    says = "a ViT cuts the image into patches, so a shift by a whole patch changes less than one by half a patch."
+    made = []
+    for one in found:
+        state = one.state(TRAINED) or one.state(UNTRAINED)
+        if family_of(one) not in PLAIN or state is None or one.images < FEWEST:
+            continue
+        whole, half = (_moved(state, CIRCULAR, amount) for amount in (one.cell, one.cell // 2))
+        if whole is None or half is None:
+            continue
+        seen = {"less": "shown", "more": "not shown"}.get(compared(whole, half), "cannot tell")
+        made.append(
+            Claim(
+                f"a shift by a whole patch changes {one.name} less than one by half", says, seen,
+                f"{one.name}, {state.state}, shifted in a circle by {one.cell} px, a patch, moves {way(whole)} of the"
+                f" way to another image, by half of that {way(half)}.",
+            )
+        )  # fmt: skip
     return made
 
 
@@ -154,7 +187,7 @@ def _order(found: Sequence[Found]) -> list[Claim]:
             beside = f", and {way(with_them)} with them" if with_them else ""
             made.append(
                 Claim(
-                    says, seen,
+                    "only its position embedding tells a ViT the order of patches", says, seen,
                     f"{one.name}, {state.state.split(',')[0]}: with its {own} x {own} patches laid out anew its output"
                     f" moves {moved.value:.1g} of the way to another image without positions{beside}.",
                 )
@@ -173,17 +206,18 @@ def _bags(found: Sequence[Found]) -> list[Claim]:
         rows = [row for row in state.rows if row.family == PATCHES and math.isfinite(row.amount)] if state else []
         if state is None or not rows or not math.isfinite(rows[-1].values[STAYS].value):
             continue
-        finest = max(rows, key=lambda row: row.amount)
-        stays = finest.values[STAYS]
+        own = one.side // one.cell  # a ViT's own patches; of others, and where those are single pixels, some 16 parts
+        row = min(rows, key=lambda row: (row.amount != own, abs(row.amount - PARTS)))
+        stays = row.values[STAYS]
         half = (1 + state.alike) / 2  # between always and what another image would keep
         seen = "shown" if stays.high < half else "not shown" if stays.low > half else "cannot tell"
         if state.alike >= SAME:
             seen = "cannot tell"
         made.append(
             Claim(
-                says, seen,
-                f"{one.name}, trained, keeps its answer on {percent(stays)} of the images with {finest.amount:g} x"
-                f" {finest.amount:g} patches laid out anew; two different images agree in {state.alike:.0%} of pairs.",
+                f"{one.name} needs its parts where they are", says, seen,
+                f"{one.name}, trained, keeps its answer on {percent(stays)} of the images with {row.amount:g} x"
+                f" {row.amount:g} patches laid out anew; two different images agree in {state.alike:.0%} of pairs.",
             )
         )  # fmt: skip
     return made
