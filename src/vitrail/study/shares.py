@@ -73,7 +73,8 @@ class Ask:
 
     seeds: full runs, which are dropped down to `least`, `step` at a time; repeats x folds where there are folds.
     rates: multiples of the recipe's own rate that are tried; one is no trial.  fractions: of the training images, below
-    1, each with `part_seeds`.
+    1, each with `part_seeds`.  lengths: of a full run, ascending to 1, each a training of its own.  keeps_parts: whether
+    parts are what all is for, and have as many seeds as full runs, however few those become.
     """
 
     seeds: int
@@ -82,6 +83,8 @@ class Ask:
     part_seeds: int = 2
     least: int = FEWEST_SEEDS
     step: int = 1
+    lengths: tuple[float, ...] = (1.0,)
+    keeps_parts: bool = False
 
     def spends(self, pace: Pace, epochs: float) -> float:
         """Seconds for all cells of a model whose full runs have so many epochs."""
@@ -93,7 +96,8 @@ class Ask:
         return sum(pace.flops * length * (images or pace.images) * count for length, images, count in kinds)
 
     def _kinds(self, pace: Pace, epochs: float) -> Iterator[tuple[float, int | None, int]]:
-        yield epochs, None, self.seeds
+        for length in self.lengths:
+            yield epochs * length, None, self.seeds
         if len(self.rates) > 1:
             yield tuning_epochs(pace, epochs), None, len(self.rates)
         for fraction in self.fractions:
@@ -103,14 +107,15 @@ class Ask:
         """Itself, and what is left as things are dropped in their order; with what was dropped, in words."""
         now, dropped = self, list[str]()
         yield now, ()
-        if now.fractions:
+        if now.fractions and not now.keeps_parts:
             now, dropped = replace(now, fractions=()), [*dropped, "learning curves"]
             yield now, tuple(dropped)
         if len(now.rates) > 1:
             now, dropped = replace(now, rates=(1.0,)), [*dropped, "tuning of the learning rate"]
             yield now, tuple(dropped)
         while now.seeds > now.least:
-            now = replace(now, seeds=max(now.least, now.seeds - self.step))
+            seeds = max(now.least, now.seeds - self.step)
+            now = replace(now, seeds=seeds, part_seeds=min(now.part_seeds, seeds))
             yield now, (*dropped, f"all but {now.seeds} of {self.seeds} full runs of each model")
 
 
@@ -154,19 +159,27 @@ def share(seconds: float, paces: Mapping[str, Pace], ask: Ask, equal: Equal, lim
             return found
     if found is None:
         *_, (least, _) = ask.less()
-        lengths = _lengths(max(pace.least / unit for pace, unit in _units(paces, equal)), paces, equal)
+        shortest = least.lengths[0]
+        lengths = _lengths(max(pace.least / unit for pace, unit in _units(paces, equal)) / shortest, paces, equal)
         if equal == "time":
-            lengths = {label: pace.least for label, pace in paces.items()}
-            worst = max(least.spends(pace, pace.least) for pace in paces.values())
+            lengths = {label: pace.least / shortest for label, pace in paces.items()}
+            worst = max(least.spends(pace, lengths[label]) for label, pace in paces.items())
             needed = worst * len(paces)
         else:
             needed = sum(least.spends(pace, lengths[label]) for label, pace in paces.items())
         raise UsageError(
             f"{limit} is too little here: {len(paces)} models, {least.seeds} full runs each of"
-            f" {min(lengths.values()):.2g} epochs or more, take {short_time(rounded_up(needed))} of training alone, and"
+            f" {min(lengths.values()):.2g} epochs or more{_beside(least)}, take {short_time(rounded_up(needed))} of training alone, and"
             f" {short_time(max(0.0, seconds))} are left for it. Give more time, fewer models, or smaller images"
         )
     return found
+
+
+def _beside(ask: Ask) -> str:
+    """What is trained beside full runs, and cannot be dropped."""
+    parts = f", and as many on each of {len(ask.fractions)} parts of the images" if ask.fractions else ""
+    shorter = f", and {len(ask.lengths) - 1} shorter ones beside each" if len(ask.lengths) > 1 else ""
+    return parts + shorter
 
 
 def fitted(seconds: float, paces: Mapping[str, Pace], ask: Ask, equal: Equal) -> dict[str, float] | None:
@@ -178,7 +191,7 @@ def fitted(seconds: float, paces: Mapping[str, Pace], ask: Ask, equal: Equal) ->
         most = most_epochs(lambda c: _total(ask, paces, _lengths(c, paces, equal)), seconds)
         cap = max(ENOUGH * pace.recipe / unit for pace, unit in _units(paces, equal))
         made = _lengths(min(most, cap), paces, equal)
-    if any(not epochs >= paces[label].least for label, epochs in made.items()):
+    if any(not epochs * ask.lengths[0] >= paces[label].least for label, epochs in made.items()):
         return None
     return {label: rounded(epochs) for label, epochs in made.items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from vitrail.study.statistics.candidates import ALIKE, comparable
 from vitrail.study.statistics.crossing import Crossing
@@ -30,7 +30,7 @@ def sentences(found: Recommendation) -> list[str]:
         )
     said += _price(found)
     said += _would_tell(found)
-    return said + [_change(found, one) for one in found.changes if one.factor.value > 1]
+    return said + [change(one, found.unreliable) for one in found.changes if one.factor.value > 1]
 
 
 def _opening(found: Recommendation) -> str:
@@ -134,7 +134,11 @@ def _would_tell(found: Recommendation) -> list[str]:
     return said
 
 
-def _change(found: Recommendation, one: Crossing) -> str:
+def change(one: Crossing, unreliable: Collection[str] = ()) -> str:
+    """Whether and with how many images one model is predicted to pass another.
+
+    unreliable: models whose curve missed its own largest size when that was hidden.
+    """
     factor, pair = one.factor, (one.first, one.second)
     if not factor.known:
         text = f"Whether more images would let {one.first} pass {one.second} cannot be told."
@@ -153,7 +157,7 @@ def _change(found: Recommendation, one: Crossing) -> str:
         )
     else:
         text = f"Whether more images would let {one.first} pass {one.second} cannot be told from these curves."
-    missed = [name for name in pair if name in found.unreliable]
+    missed = [name for name in pair if name in unreliable]
     doubt = " Do not build on that: the curve of {} missed its own largest size when that was hidden."
     return text + (doubt.format(listed(missed)) if missed else "")
 
