@@ -15,7 +15,8 @@ from vitrail.errors import UsageError
 
 if TYPE_CHECKING:
     from vitrail.settings import Stated
-    from vitrail.study.compare import Compared, Prepared
+    from vitrail.study.compare import Compared
+    from vitrail.study.course import Prepared
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,17 @@ from typing import Any
 
 from vitrail.contracts import Source
 from vitrail.data.dataset import DatasetSource
-from vitrail.errors import UsageError
 from vitrail.report.study_tables import plain
 from vitrail.settings import Stated, known_path
-from vitrail.study import compare_page, shares
+from vitrail.study import compare_page, course, shares
 from vitrail.study.compare_asked import Asked, Wishes, settle
-from vitrail.study.compare_plan import divisions, first_plan, lines, record, restored, trial_seconds
+from vitrail.study.compare_plan import lines
 from vitrail.study.compare_results import results, summary
 from vitrail.study.compare_work import Work
+from vitrail.study.course import Prepared, planned
 from vitrail.study.entries import DEFAULT, read_entries
-from vitrail.study.folder import Study, refuse_place
-from vitrail.study.ground import Ground, prepare
-from vitrail.study.paces import try_all
-from vitrail.study.shares import Pace, Shares
+from vitrail.study.folder import refuse_place
+from vitrail.study.ground import prepare
 from vitrail.training.journal import Journal, duration
 
 KIND = "compare"
@@ -44,16 +42,6 @@ class Compared:
     results: dict[str, Any]
     warnings: tuple[str, ...]
     outputs: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A comparison before anything of it is written."""
-
-    asked: Asked
-    ground: Ground
-    paces: dict[str, Pace]
-    plan: Shares
 
 
 def compare(
@@ -109,12 +97,9 @@ def prepared(
     began = clock.monotonic() if began is None else began
     wishes.check()
     ground = prepare(data, read_entries(models, teacher), stated, journal, source)
-    asked = settle(ground, wishes)
-    divisions(ground, asked, asked.ask)  # what there cannot be is said before anything is tried
-    paces = try_all(ground.plans, trial_seconds(asked), out, journal)
-    plan = first_plan(asked, paces, clock.monotonic() - began)
-    lines(asked, plan, paces, journal.say)
-    return Prepared(asked, ground, paces, plan)
+    made = planned(settle(ground, wishes), ground, journal, out, began)
+    lines(made.asked, made.plan, made.paces, journal.say)
+    return made
 
 
 def begin(
@@ -122,13 +107,7 @@ def begin(
     command: Sequence[str] = (), began: float | None = None,
 ) -> Compared:  # fmt: skip
     """Make the study's folder and do all that was prepared."""
-    study = Study.create(KIND, name or made.ground.known.source.name, out, command, made.asked.record())
-    if began is not None:
-        study.since(began)
-    with study.at_work():
-        study.decide("data", made.ground.fingerprint)
-        study.decide("plan", record(made.plan, made.paces))
-        return _go(Work(study, made.asked, made.ground, dict(made.paces), made.plan, journal))
+    return course.begin(KIND, made, _going(journal), name=name, out=out, command=command, began=began)
 
 
 def resume(folder: str | Path, *, quiet: bool = False, began: float | None = None) -> Compared:
@@ -136,22 +115,12 @@ def resume(folder: str | Path, *, quiet: bool = False, began: float | None = Non
 
     Raises UsageError for a folder that is none or is finished, DataError where the data changed.
     """
-    study = Study.open(folder, KIND)
-    if study.state == "finished":
-        raise UsageError(f"{study.folder} is finished: nothing to resume; its report is {study.folder / 'report.html'}")
-    study.since(clock.monotonic() if began is None else began)
     journal = Journal(quiet)
-    with study.at_work():
-        asked = Asked.of(study.specification)
-        stated = {path: value for path, value in asked.stated.items() if path != "data.source"}
-        ground = prepare(asked.data, asked.entries, stated, journal)
-        if study.decided("plan") is None:  # killed before anything was decided
-            study.decide("data", ground.fingerprint)
-            paces = try_all(ground.plans, trial_seconds(asked), study.folder / "trial", journal)
-            study.decide("plan", record(first_plan(asked, paces, study.gone()), paces))
-        ground.same(study.decided("data"))
-        plan, paces = restored(study.decided("plan"))
-        return _go(Work(study, asked, ground, paces, plan, journal))
+    return course.resume(KIND, folder, Asked.of, _going(journal), journal, began)
+
+
+def _going(journal: Journal) -> course.Go[Compared]:
+    return lambda study, made: _go(Work(study, made.asked, made.ground, dict(made.paces), made.plan, journal))
 
 
 def _go(work: Work) -> Compared:

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from vitrail.run import Run
 from vitrail.study import outcomes
 from vitrail.study.compare_work import Work
+from vitrail.study.learning import AHEAD as AHEAD
+from vitrail.study.learning import Learned as Learned
+from vitrail.study.learning import curves_of, measured_by, runs_of, split_of
+from vitrail.study.learning import turned as turned
 from vitrail.study.measure import Measured
 from vitrail.study.outcomes import Outcomes
 from vitrail.study.runner import Done
 from vitrail.study.statistics.candidates import Cost, comparable, pareto
-from vitrail.study.statistics.curves import FEWEST, Curve, Hidden, fit_curve, hide_largest
-from vitrail.study.statistics.differences import Comparison, compare
+from vitrail.study.statistics.differences import Comparison, Verdict, compare
 from vitrail.study.statistics.folds import of_folds
 from vitrail.study.statistics.intervals import Interval
 from vitrail.study.statistics.joint import Joint
 from vitrail.study.statistics.recommendation import Measure, Recommendation, recommend
 from vitrail.study.statistics.words import sentences
-
-AHEAD = (2, 10)
-"""Multiples of the training images at which scores are predicted."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +56,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Learned:
-    """A learning curve. sizes: training images.  scores: at each.  ahead: multiple of all images -> predicted score.
-
-    curve: None where there are too few sizes.  hidden: the largest size predicted from the others, None for too few.
-    """
-
-    label: str
-    sizes: tuple[int, ...]
-    scores: tuple[Interval, ...]
-    curve: Curve | None
-    ahead: Mapping[int, Interval]
-    hidden: Hidden | None
-
-
-@dataclass(frozen=True)
 class Results:
     """Everything that is said. split: that scores are from.  said: the recommendation in sentences."""
 
@@ -94,10 +77,10 @@ class Results:
 def results(work: Work) -> Results:
     """Compare the models whose full runs all finished. Raises IntegrityError where what a run left is damaged."""
     asked, ground, labels = work.asked, work.ground, work.whole()
-    split = _split(work)
+    split = split_of(work)
     joint, found, measure = (_of_folds if asked.folds else _of_seeds)(work, labels, split)
     costs = {label: _cost(work.measured[label]) for label in labels if label in work.measured}
-    learned = [] if asked.folds else _learned(work, labels, split, measure)
+    learned = () if asked.folds else curves_of(work, labels, split, measure).learned
     recommendation = recommend(
         joint, measure, costs, {one.label: one.curve for one in learned if one.curve},
         {one.label: one.hidden for one in learned if one.hidden}, found.unit,
@@ -109,28 +92,19 @@ def results(work: Work) -> Results:
     rows = tuple(_row(work, entry.label, joint, split) for entry in asked.entries)
     return Results(
         ground.task.name, split, measure, joint.units, found.lost, rows, compared, recommendation,
-        tuple(sentences(recommendation)), tuple(learned), tuple(best), kind,
+        tuple(sentences(recommendation)), learned, tuple(best), kind,
     )  # fmt: skip
-
-
-def _split(work: Work) -> str:
-    """test, or val where the data names no test."""
-    return "test" if work.asked.folds or len(work.ground.data.split.test) else "val"
-
-
-def _runs(done: Sequence[Done]) -> dict[str, Run]:
-    return {one.cell.name: one.run for one in done if one.run is not None}
 
 
 def _of_seeds(work: Work, labels: Sequence[str], split: str) -> tuple[Joint, Outcomes, Measure]:
     """All full runs on the one test split; as many seeds of each model as the fewest have."""
     count = min(len(work.full[label]) for label in labels)
-    every = {name: run for label in labels for name, run in _runs(work.full[label][:count]).items()}
+    every = {name: run for label in labels for name, run in runs_of(work.full[label][:count]).items()}
     found = outcomes.gather(every, split, work.ground.known.source)
     task = work.ground.task.name
-    of = {label: [found.values[name] for name in _runs(work.full[label][:count])] for label in labels}
+    of = {label: [found.values[name] for name in runs_of(work.full[label][:count])] for label in labels}
     joint = outcomes.joint_of(task, of, found.groups)
-    return joint, found, _measure(work, joint)
+    return joint, found, measured_by(work, joint)
 
 
 def _of_folds(work: Work, labels: Sequence[str], split: str) -> tuple[Joint, Outcomes, Measure]:
@@ -138,21 +112,12 @@ def _of_folds(work: Work, labels: Sequence[str], split: str) -> tuple[Joint, Out
     task, folds = work.ground.task.name, work.asked.folds
     scores = {}
     for label in labels:
-        runs = _runs(work.full[label])
+        runs = runs_of(work.full[label])
         each = [outcomes.score_of(task, outcomes.gather({n: r}, split).values[n]) for n, r in runs.items()]
         scores[label] = np.array(each, np.float64).reshape(-1, folds)
     joint = of_folds(scores, folds, work.ground.images)
     unit = Outcomes((), {}, np.zeros(0) if any(i.group is not None for i in work.ground.data.source.items) else None, 0)
-    return joint, unit, _measure(work, joint)
-
-
-def _measure(work: Work, joint: Joint) -> Measure:
-    """What is compared, and the least difference that matters, of an error in the target's unit."""
-    task = work.ground.task
-    best = float(np.nanmin(joint.values)) if np.isfinite(joint.values).any() else 0.0
-    made = outcomes.measure_of(task.name, work.asked.minimal, best)
-    units: Sequence[str] = getattr(task, "units", ())
-    return replace(made, unit=units[0]) if task.name == "regress" and len(units) == 1 else made
+    return joint, unit, measured_by(work, joint)
 
 
 def _cost(found: Measured) -> Cost:
@@ -190,65 +155,13 @@ def _point(work: Work, done: Done, split: str) -> Point:
     return Point(done.cell.name, metrics.get("val", {}).get(name), test, done.seconds)
 
 
-# ---------------------------------------------------------------------------------------------------- learning curves
-
-
-def _learned(work: Work, labels: Sequence[str], split: str, measure: Measure) -> list[Learned]:
-    """A curve for each model of which every part was trained; all from one joint, so that they can be compared."""
-    fractions = sorted({fraction for parts in work.parts.values() for fraction in parts})
-    told = [label for label in labels if fractions and _complete(work, label, fractions)]
-    if not told:
-        return []
-    seeds = len(work.parts[told[0]][fractions[0]])
-    done = {
-        _at(label, fraction): work.parts[label][fraction] if fraction != 1 else work.full[label][:seeds]
-        for label in told for fraction in [*fractions, Fraction(1)]
-    }  # fmt: skip
-    found = outcomes.gather(
-        {n: r for each in done.values() for n, r in _runs(each).items()}, split, work.ground.known.source
-    )
-    of = {name: [found.values[cell] for cell in _runs(each)] for name, each in done.items()}
-    joint = outcomes.joint_of(work.ground.task.name, of, found.groups)
-    errors = joint.errors() if measure.better == "higher" else joint
-    sizes = [_images(work.parts[told[0]][fraction][0]) for fraction in fractions]
-    sizes.append(len(work.ground.data.indices("train")))
-    return [_curve(label, [*fractions, Fraction(1)], sizes, joint, errors, measure) for label in told]
-
-
-def _complete(work: Work, label: str, fractions: Sequence[Fraction]) -> bool:
-    parts = work.parts.get(label, {})
-    return all(fraction in parts and all(one.run is not None for one in parts[fraction]) for fraction in fractions)
-
-
-def _at(label: str, fraction: Fraction) -> str:
-    return f"{label} on {fraction}"
-
-
-def _images(done: Done) -> int:
-    assert done.run is not None, "only complete curves are asked"
-    return int(done.run.data["images"]["train"])
-
-
-def _curve(
-    label: str, fractions: Sequence[Fraction], sizes: Sequence[int], joint: Joint, errors: Joint, measure: Measure
-) -> Learned:  # fmt: skip
-    names = [_at(label, fraction) for fraction in fractions]
-    scores = tuple(joint.interval(name) for name in names)
-    own, where = errors.select(names), [float(size) for size in sizes]
-    curve = hidden = None
-    ahead: dict[int, Interval] = {}
-    if len(sizes) >= FEWEST and len(set(sizes)) == len(sizes):
-        curve = fit_curve(where, own)
-        ahead = {times: turned(curve.predict(times * where[-1]), measure) for times in AHEAD}
-        hidden = hide_largest(where, own) if len(sizes) > FEWEST else None
-    return Learned(label, tuple(sizes), scores, curve, ahead, hidden)
-
-
-def turned(error: Interval, measure: Measure) -> Interval:
-    """A score from the error that a law predicts: 1 - error of scores that are shares, itself of errors."""
-    if measure.better == "lower":
-        return error
-    return Interval(1 - error.value, 1 - error.high, 1 - error.low)
+def leading_first(one: Comparison) -> Comparison:
+    """The comparison with the better of the two first, as they were seen."""
+    if not one.together.value < 0:
+        return one
+    turn: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
+    alone, together = one.alone.scaled(-1), one.together.scaled(-1)
+    return Comparison(one.second, one.first, alone, together, turn.get(one.verdict, one.verdict))
 
 
 def summary(found: Results) -> dict[str, Any]:
