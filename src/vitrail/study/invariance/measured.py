@@ -60,7 +60,7 @@ class Measured:
 @dataclass(frozen=True)
 class Found:
     """All of one model. where: the folder of its trained weights, "".  side: pixels of its images.  cell: pixels a side
-    of its first grid's cells.  images: measured on.
+    of its first grid's cells.  images: measured on.  score: of its run, as text; "" where it is not known.
     """
 
     name: str
@@ -72,6 +72,7 @@ class Found:
     parameters: int
     images: int
     states: tuple[Measured, ...]
+    score: str = ""
 
     def record(self) -> dict[str, Any]:
         """For JSON; `Found.of` reads it back."""
@@ -107,7 +108,7 @@ def measure(
     states = tuple(_summed(name, found, conditions) for name, found in made.items())
     return Found(
         subject.name, subject.config.model.name, subject.where, subject.task.name, subject.side, subject.cell, count,
-        len(samples), states,
+        len(samples), states, subject.score,
     )  # fmt: skip
 
 

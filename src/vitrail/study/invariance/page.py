@@ -164,15 +164,18 @@ def _of_state(
         for one in there:
             measured = one.state(state)
             assert measured is not None, "only models with the state are there"
-            cells = [_cell(row.values[shown]) if (row := measured.of(family)) else "" for family in families]
+            cells = [_short(row.values[shown]) if (row := measured.of(family)) else "" for family in families]
             rows.append([one.name, *cells, f"{measured.alike:.0%}"] if shown == STAYS else [one.name, *cells])
         columns = ["model", *families, *(["another image"] if shown == STAYS else [])]
-        note = "The mean over all strengths of a kind, with its 95 % interval."
+        note = "In percent: the mean over all strengths of a kind, and its 95 % interval."
         if shown == STAYS:
             note += " Another image: how often two different images have the same answer."
         tables.append(Table(what, columns, rows, note, numbers=columns[1:]))
     tables.append(_all(there, state, conditions, measure, axis))
     words_of = []
+    scores = [f"{one.name} {one.score}" for one in there if one.score]
+    if state == words.TRAINED and scores:
+        words_of.append(f"How good they are on {split}: {words.listed(scores)}.")
     if state == words.UNTRAINED:
         words_of.append("Fresh weights show what the architecture itself keeps, before it has seen an image.")
     return Part(anchor, title, words_of, tables, drawn, split=split)
@@ -222,6 +225,13 @@ def _caption(family: str, measure: str) -> str:
     if family == PATCHES:
         return f"The image is cut into so many patches a side, which are laid out in another order. {higher}"
     return f"{higher} Lines are 95 % intervals over images."
+
+
+def _short(value: Interval) -> str:
+    """In percent, for a table of many columns."""
+    if not math.isfinite(value.value):
+        return ""
+    return f"{100 * value.value:.0f} ({100 * value.low:.0f} to {100 * value.high:.0f})"
 
 
 def _cell(value: Interval) -> str:

@@ -18,6 +18,7 @@ from vitrail.data.sources import open_source
 from vitrail.errors import BadImage, DataError, UsageError
 from vitrail.explain.statistics import Placed
 from vitrail.models import variant
+from vitrail.run.folder import Run
 from vitrail.run.prepare import choose_settings, divide, make_task, preprocessor_of, read_audit, settle_task
 from vitrail.run.trust import drawn, held_out
 from vitrail.settings import Config, Stated, build
@@ -44,13 +45,16 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model to measure. name: on the page, and of its file.  artifact: trained, None of one of the catalogue."""
+    """A model to measure. name: on the page, and of its file.  artifact: trained, None of one of the catalogue.
+    score: "accuracy 0.91" of its run on the split that is measured on; "" where it is not known.
+    """
 
     name: str
     artifact: Artifact | None
     config: Config
     task: Task
     preprocessor: Preprocessor
+    score: str = ""
 
     @property
     def where(self) -> str:
@@ -128,10 +132,15 @@ def open_subjects(
                 f"{text} answers for every pixel ({artifact.task.name}): its answer is to move with the image, and is"
                 " not measured here"
             )
-    subjects = [Subject(_named(text), a, a.config, a.task, a.preprocessor) for text, a in runs.items()]
+    subjects: list[Subject] = []
     if first is not None:
         folder = Path(next(iter(runs)))
         source, indices, split = held_out(first, folder, data or first.config.data.source)
+        for text, artifact in runs.items():
+            score = _score(text, artifact.task, split)
+            subjects.append(
+                Subject(_named(text), artifact, artifact.config, artifact.task, artifact.preprocessor, score)
+            )
         subjects += [_fresh(name, first.task, first.config) for name in names]
     else:
         source, indices, split, made = _without_runs(names, str(data), journal)
@@ -148,6 +157,14 @@ def _named(text: str) -> str:
         return text
     resolved = path.resolve()
     return resolved.parent.parent.name if resolved.parent.name == "model" else resolved.name
+
+
+def _score(text: str, task: Task, split: str) -> str:
+    """The headline score of a run on a split; "" of a model folder alone, and where the images are others."""
+    if not (Path(text) / "run.json").is_file():
+        return ""
+    value = Run.open(text).metrics.get(split, {}).get(task.headline)
+    return "" if value is None else f"{task.headline} {value:.3g}"
 
 
 def _refuse_twice(names: Sequence[str]) -> None:
