@@ -49,7 +49,7 @@ class Cell:
         said = [f"{self.label}", ROLES[self.role] if self.fraction == 1 else f"on {self.fraction} of the images"]
         said += [f"rate x {self.rate:g}"] if self.role == "tuning" else []
         said += [f"{key} {value}" for key, value in (self.facts or {"seed": self.seed}).items()]
-        return ", ".join([*said, f"{self.epochs:g} epochs"])
+        return ", ".join([*said, f"{self.epochs:g} epoch{'s'[: self.epochs != 1]}"])
 
 
 def name_of(entry: Entry, role: Role, **facts: Any) -> str:

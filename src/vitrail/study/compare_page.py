@@ -15,7 +15,7 @@ from vitrail.report import study_charts as charts
 from vitrail.report.study_page import Chart, Part, StudyPage, Table, Trace, write_study
 from vitrail.report.study_tables import write_csv, write_json
 from vitrail.study import compare_words as words
-from vitrail.study.compare_results import AHEAD, Learned, Results, Row, summary, turned
+from vitrail.study.compare_results import AHEAD, Learned, Results, Row, leading_first, summary, turned
 from vitrail.study.compare_work import Work
 from vitrail.study.folder import CELLS
 from vitrail.study.measure import Measured
@@ -134,16 +134,16 @@ def _scores(work: Work, found: Results) -> Part:
 
 def _differences(found: Results) -> Part:
     measure = found.measure
-    rows, spans = [], {}
-    for one in sorted(found.comparisons, key=lambda c: -abs(c.together.value)):
+    rows, spans = [], dict[str, charts.Span | None]()
+    for one in sorted(map(leading_first, found.comparisons), key=lambda c: -c.together.value):
         pair = f"{one.first} - {one.second}"
         rows.append([one.first, one.second, _difference(one.alone, measure.scale),
                      _difference(one.together, measure.scale), one.verdict])  # fmt: skip
-        spans[pair] = _span(one.together)
+        spans[pair] = _spanned(one.together.scaled(measure.scale))
     columns = ["model", "against", "alone", "all together", "verdict"]
     unit = measure.unit or "the target's unit"
     table = Table("Differences", columns, rows, words.of_differences(measure, unit), numbers=columns[2:4])
-    figure = charts.intervals(spans, f"better by ({unit})", measure.scale == 100, 0.0, "no difference")
+    figure = charts.intervals(spans, f"better by ({unit})", mark=0.0, marked="no difference")
     chart = Chart(
         "differences", figure, "Differences of all pairs with intervals that hold together: "
         + "; ".join(f"{row[0]} against {row[1]} {row[3]}, {row[4]}" for row in rows),
@@ -160,12 +160,12 @@ def _costs(found: Results, rows: Sequence[Row]) -> Part:
         peak = m.memory.peaks[0] if m.memory.peaks else None
         cells.append([
             row.label, f"{m.speed.answer.p50.value * 1e3:.3g}", f"{m.speed.answer.p95.value * 1e3:.3g}",
-            f"{m.speed.best.images_per_s:,.0f} (batch {m.speed.best.batch})", f"{m.parameters / 1e6:.3g} M",
+            f"{m.speed.best.images_per_s:,.0f} (batch {m.speed.best.batch})", _many(m.parameters),
             f"{m.gmacs:.3g}", f"{peak.model / 1e6:,.0f} MB" if peak else "not measured", f"{m.disk / 1e6:.3g} MB",
             f"{m.energy.joules:.3g} J" if m.energy.joules is not None else "not reported",
         ])  # fmt: skip
     columns = ["model", "ms p50", "ms p95", "images/s", "parameters", "GMACs", "memory", "on disk", "energy"]
-    table = Table("What each model costs", columns, cells, words.of_costs(rows), numbers=columns[1:])
+    table = Table("Costs", columns, cells, words.of_costs(rows), numbers=columns[1:])
     made = []
     if found.cost:
         latency = found.cost == "latency_ms"
@@ -194,11 +194,13 @@ def _robustness(found: Results, rows: Sequence[Row]) -> Iterator[Part]:
         columns = ["model", "unchanged", *kinds, "mean loss"]
         cells = [
             [label, _percent(one.clean.value) if one.maximise else _number(one.clean.value),
-             *(_share(one.by_kind[kind]) if kind in one.by_kind else "" for kind in kinds), _share(one.drop)]
+             *(_percent(one.by_kind[kind].value) if kind in one.by_kind else "" for kind in kinds), _share(one.drop)]
             for label, one in robust.items()
         ]  # fmt: skip
         tables.append(Table("What is lost when images are changed", columns, cells, words.of_robustness(first),
                             numbers=columns[1:]))  # fmt: skip
+        strengths = [[kind, text] for kind, text in first.told.items()]
+        tables.append(Table("How images were changed", ["change", "at levels 1, 2, 3"], strengths))
         levels = {
             kind: {
                 label: [one.clean.value, *(level.score.value for level in one.levels if level.kind == kind)]
@@ -271,7 +273,7 @@ def _training(work: Work, found: Results) -> Part:
         rows.append([row.label, f"{row.epochs:g}", f"x {row.rate:g}", f"{row.lr:.3g}" if row.lr else "",
                      each or "not tuned", row.teacher or "none", duration(seconds)])  # fmt: skip
     columns = ["model", "epochs", "rate", "learning rate", "tried (val)", "teacher", "time"]
-    table = Table("How each model was trained", columns, rows, words.of_training(work), numbers=["epochs", "time"])
+    table = Table("Training", columns, rows, words.of_training(work), numbers=["epochs", "time"])
     return Part("training", "How the models were trained", (), [table], (), "val")
 
 
@@ -298,6 +300,10 @@ def _share(one: Interval) -> str:
     if not one.known:
         return _percent(one.value)
     return f"{_percent(one.value)} ({100 * one.low:.0f} to {100 * one.high:.0f})"
+
+
+def _many(count: int) -> str:
+    return f"{count / 1e6:.3g} M" if count >= 1e6 else f"{count:,}"
 
 
 def _percent(value: float) -> str:

@@ -112,7 +112,7 @@ def lines(asked: Asked, plan: Shares, paces: Mapping[str, Pace], say: Callable[[
         say(sentence)
     for label, pace in paces.items():
         seconds = ask.spends(pace, plan.epochs[label])
-        said = f"  {label}: {runs} of {plan.epochs[label]:g} epochs"
+        said = f"  {label}: {runs} of {plan.epochs[label]:g} epoch{'s'[: plan.epochs[label] != 1]}"
         if len(ask.rates) > 1:
             tried = shares.tuning_epochs(pace, plan.epochs[label])
             said += f", {len(ask.rates)} rates of {tried:g}"

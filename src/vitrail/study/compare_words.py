@@ -29,6 +29,11 @@ def runs(asked: Asked, work: Work) -> str:
     return f"{done} seed{'s'[: done > 1]}"
 
 
+def epochs(count: float) -> str:
+    """A number of epochs, as people say it."""
+    return f"{count:g} epoch{'s'[: count != 1]}"
+
+
 def subtitle(work: Work, found: Results) -> str:
     """What was compared on what, in one line."""
     counts = ", ".join(f"{len(work.ground.data.indices(split)):,} {split}" for split in ("train", "val", "test"))
@@ -91,7 +96,8 @@ def of_costs(rows: Sequence[Row]) -> str:
     """What the table of costs is."""
     first = rows[0].measured
     assert first is not None, "asked only for what was measured"
-    threads = f", {first.speed.threads} threads" if first.device == "cpu" else ""
+    count = first.speed.threads
+    threads = f", {count} thread{'s'[: count > 1]}" if first.device == "cpu" else ""
     return (
         f"Measured on {first.device}{threads}, with the work that the machine had besides; ms are of one image at"
         f" batch 1"
@@ -102,12 +108,10 @@ def of_costs(rows: Sequence[Row]) -> str:
 
 def of_robustness(one: Robustness) -> str:
     """What the table of robustness is."""
-    told = "; ".join(f"{kind}: {text}" for kind, text in one.told.items())
     return (
-        f"The share of the {one.metric} on unchanged images that is lost, the mean over three levels, with its"
-        f" interval,"
-        f" on {one.images} {one.split} images of the first full run. {told}. {one.moved}".strip()
-    )
+        f"The share of the {one.metric} on unchanged images that is lost, the mean over three levels, on {one.images}"
+        f" {one.split} images of the first full run; below 0 is a gain, with so few images often chance. {one.moved}"
+    ).strip()
 
 
 def of_calibration(found: Sequence[Calibration]) -> str:
@@ -125,7 +129,8 @@ def of_curves(found: Results) -> str:
     return (
         "Measured with intervals, and predicted by a law error = a n^-b + c that was fitted to them; a"
         " prediction beyond"
-        f" the largest size holds only as far as the law does.{least} Checked: the largest size was hidden and"
+        f" the largest size holds only as far as the law does.{least} Intervals lean on what"
+        " seeds did at other sizes, and so differ a little from those above. Checked: the largest size was hidden and"
         f" predicted"
         " from the others."
     )
@@ -181,7 +186,7 @@ def method(work: Work, found: Results) -> list[str]:
             f" then seeds, until every full run had {WORTH:.0%} of its recipe's epochs."
         )
     elif asked.epochs is not None:
-        said.append(f"Full runs had {asked.epochs:g} epochs, equal {asked.equal} for all.")
+        said.append(f"Full runs had {epochs(asked.epochs)}, equal {asked.equal} for all.")
     else:
         said.append("Each model trained for as many epochs as its recipe says.")
     if work.tuned:

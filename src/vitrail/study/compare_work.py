@@ -66,7 +66,6 @@ class Work:
         """What is still to be done is what was planned, until less is decided."""
         self.dropped = list(self.plan.dropped)
         self._runner = Runner(self.study, self.ground.known, self.journal, self._left_after)
-        self._queue: list[Cell] = []
 
     # ---------------------------------------------------------------------------------------------------- the phases
 
@@ -94,7 +93,6 @@ class Work:
             return
         self.journal.say("choosing learning rates")
         cells = {entry.label: self._tuning_cells(entry) for entry in in_order(self.asked.entries)}
-        self._queue = [cell for each in cells.values() for cell in each]
         for entry in in_order(self.asked.entries):
             teacher = self._tuning_teacher(entry)
             done = {}
@@ -141,7 +139,6 @@ class Work:
         self.journal.say("training on all images")
         rounds = self._rounds()
         order = in_order(self.asked.entries)
-        self._queue = [cell for each in rounds for entry in order for cell in each[entry.label]]
         least = self.plan.ask.least // self.plan.ask.step
         for number, cells in enumerate(rounds):
             every = [cell for entry in order for cell in cells[entry.label]]
@@ -170,7 +167,6 @@ class Work:
                        for cell in [self._part_cell(entry, fraction, seed)]]
             for fraction in self.plan.ask.fractions
         }  # fmt: skip
-        self._queue = [cell for each in cells.values() for _, cell in each]
         for fraction, each in cells.items():
             if not self._fits(f"part {fraction}", [cell for _, cell in each]):
                 self._drop(f"learning curves from {fraction} of the images on")
@@ -281,9 +277,7 @@ class Work:
         def stated() -> Stated:
             return statement(cell, entry, self.ground.common, self.study, self.ground.known)
 
-        done = self._runner.run(cell, stated)
-        self._queue = [other for other in self._queue if other.name != cell.name]
-        return done
+        return self._runner.run(cell, stated)
 
     def _write_splits(self) -> None:
         """Every split file that a cell obeys; a resumed study has them already."""
@@ -308,8 +302,22 @@ class Work:
         return pace.seconds(cell.epochs, images)
 
     def _left_after(self, cell: Cell) -> float | None:
-        """Seconds that the rest of this phase takes, and what is sure to follow it."""
-        return sum(self._predicted(other) for other in self._queue if other.name != cell.name)
+        """Seconds that all that follows is going to take, by what cells took so far."""
+        done = {*self._runner.done, cell.name}
+        took, said = sum(self._took().values()), sum(self._said().values())
+        rest = sum(self._predicted(other) for other in self._planned() if other.name not in done)
+        rest *= took / said if said else 1.0
+        return rest + len(self.asked.entries) * measuring(self.asked) + PAGE
+
+    def _planned(self) -> Iterable[Cell]:
+        """Every cell of every phase, as far as is decided."""
+        for entry in self.asked.entries:
+            if len(self.plan.ask.rates) > 1:
+                yield from self._tuning_cells(entry)
+            for fraction in self.plan.ask.fractions:
+                yield from (self._part_cell(entry, fraction, seed) for seed in range(self.plan.ask.part_seeds))
+        for each in self._rounds():
+            yield from (cell for cells in each.values() for cell in cells)
 
     def _fits(self, what: str, cells: Sequence[Cell]) -> bool:
         """Whether there is time for these cells; what was decided once stays so."""
