@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -46,7 +47,7 @@ def reach(call: Call[ReachOptions]) -> Outcome:
             raise UsageError(f"--resume goes on with what the study was asked: leave out {extra}")
         from vitrail.study.reach.study import resume
 
-        return _outcome(resume(options.resume, quiet=options.json, began=began))
+        return _outcome(resume(options.resume, quiet=options.json, began=began), ())
     if options.name is not None and options.out is not None:
         raise UsageError("--name and --out both say where the study goes: leave one out")
     limit = seconds_of(options.time) if options.time is not None else None
@@ -59,7 +60,7 @@ def reach(call: Call[ReachOptions]) -> Outcome:
     if options.dry_run:
         return _dry(asked)
     done = begin(asked, name=options.name, out=options.out, command=call.command, quiet=options.json, began=began)
-    return _outcome(done)
+    return _outcome(done, call.operands)
 
 
 def _dry(asked: Asked) -> Outcome:
@@ -89,7 +90,7 @@ def _dry(asked: Asked) -> Outcome:
     return Outcome(result={"images": images, "cells": told})
 
 
-def _outcome(done: Done) -> Outcome:
+def _outcome(done: Done, given: Sequence[str]) -> Outcome:
     from vitrail.study.reach import words
 
     print()
@@ -101,7 +102,7 @@ def _outcome(done: Done) -> Outcome:
         outputs=done.outputs,
         warnings=[f"{name} was not measured: {why}" for name, why in done.failed.items()],
         where=done.outputs[0],
-        next=[command("study", "invariance", *(one.where or one.model for one in done.found))],
+        next=[command("study", "invariance", *(given or [one.where or one.model for one in done.found]))],
     )
 
 

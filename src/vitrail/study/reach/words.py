@@ -88,10 +88,11 @@ def _first_looks(one: Found, state: StateFound) -> Claim | None:
     seen = "yes" if far and reaches else "in part" if far or own.whole == 1 else attends
     heads = f"{len(far)} of {len(first.heads)} heads look {GLOBAL:.0%} or more as far as evenly spread attention would"
     text = (
-        f"In its first layer {heads} ({one.even:.0f} px), and {len(near)} at most half as far. "
-        f"Of the field of the central cell {share(own.size.beyond)} comes from beyond the cell itself"
+        f"In its first layer {heads} ({_rounded(one.even)} px), and {len(near)} at most half as far. "
+        f"Of the field of the central cell {share(own.size.beyond)} comes from beyond the cell itself after that "
+        f"layer, and {share(state.sees[-1].size.beyond)} after the last"
     )
-    text += "." if reaches else ": it may look everywhere, but what it becomes depends nearly on its own pixels alone."
+    text += "." if reaches else ": it may look everywhere, but at first nearly all that counts is its own."
     if state.name.startswith("untrained") and min(first.heads) > EVEN * one.even:
         text += " With fresh weights that is no choice: every head looks at all patches nearly alike."
     return Claim(_called(one, state), "Attention sees the whole image from the first layer on", seen, text)
@@ -106,8 +107,8 @@ def _windows(one: Found, state: StateFound) -> Claim | None:
     box = state.sees[0].box
     text = (
         f"In the first layer heads look {pixels(first.mean)} on the mean, where windows allow about "
-        f"{first.allowed:.0f} and the whole image {one.even:.0f}; nothing beyond {box[0]} x {box[1]} px can count. "
-        f"In the last they look {pixels(last.mean)}."
+        f"{_rounded(first.allowed)} and the whole image {_rounded(one.even)}; nothing beyond {box[0]} x {box[1]} px "
+        f"can count. In the last they look {pixels(last.mean)}."
     )
     return Claim(_called(one, state), "Windows keep early layers near", "yes" if inside else "no", text)
 
@@ -122,7 +123,7 @@ def _grows(one: Found, state: StateFound) -> Claim | None:
     seen = "yes" if grows and small else "in part" if grows else "no"
     text = (
         f"Half of the field lies within {pixels(first.size.half)} after the first layer and within "
-        f"{pixels(last.size.half)} after the last; spread evenly over the image it would be {last.even:.0f} px. "
+        f"{pixels(last.size.half)} after the last; spread evenly over the image it would be {_rounded(last.even)} px. "
         + (
             "The whole image can count from the first layer on."
             if first.whole == 1
@@ -140,6 +141,10 @@ def boxed(sees: Sees, one: Found) -> str:
     )
 
 
+def _rounded(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+
 def pixels(interval: Interval) -> str:
     """12.3 px (11.9 to 12.8)."""
     if not interval.known:
@@ -148,9 +153,9 @@ def pixels(interval: Interval) -> str:
 
 
 def share(interval: Interval) -> str:
-    """12.3 % (11.9 to 12.8)."""
+    """12.3% (11.9 to 12.8)."""
     value, low, high = (100 * end for end in (interval.value, interval.low, interval.high))
-    return f"{value:.3g} % ({low:.3g} to {high:.3g})" if interval.known else f"{value:.3g} %"
+    return f"{value:.1f}% ({low:.1f} to {high:.1f})" if interval.known else f"{value:.1f}%"
 
 
 def heads(looks: Looks) -> str:
