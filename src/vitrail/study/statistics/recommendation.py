@@ -93,7 +93,7 @@ def recommend(
     trained = joint.count * max(1, joint.folds) > 1
     choice = cheapest(safe, costs, scores) if safe and (trained or len(scores) == 1) else None
     about = choice or leading
-    own = _seen_from(found, about)
+    own = seen_from(found, about)
     rivals = () if choice else _rivals(found, about, measure.minimal) or tuple(n for n in joint.names if n != about)
     return Recommendation(
         choice=choice,
@@ -114,7 +114,7 @@ def recommend(
     )
 
 
-def _seen_from(found: list[Comparison], name: str) -> tuple[Comparison, ...]:
+def seen_from(found: list[Comparison], name: str) -> tuple[Comparison, ...]:
     """The comparisons of a model, turned so that it stands first; its nearest rival before the others."""
     turned = [
         Comparison(c.second, c.first, c.alone.scaled(-1), c.together.scaled(-1), _TURNED.get(c.verdict, c.verdict))
@@ -126,7 +126,7 @@ def _seen_from(found: list[Comparison], name: str) -> tuple[Comparison, ...]:
 
 def _rivals(found: list[Comparison], name: str, minimal: float) -> tuple[str, ...]:
     """Models that may be better than `name` by more than `minimal`."""
-    return tuple(c.second for c in _seen_from(found, name) if not c.together.low >= -minimal)  # NaN: it may
+    return tuple(c.second for c in seen_from(found, name) if not c.together.low >= -minimal)  # NaN: it may
 
 
 def _reason(

@@ -1,0 +1,91 @@
+"""`vitrail study data-efficiency`: several models on growing parts of the same images: who leads where, and how far."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitrail.contracts import Source
+from vitrail.report.study_tables import plain
+from vitrail.settings import Stated
+from vitrail.study import course
+from vitrail.study.compare_asked import Wishes
+from vitrail.study.compare_plan import lines
+from vitrail.study.course import Prepared, planned
+from vitrail.study.data_efficiency import page, words
+from vitrail.study.data_efficiency.asked import AskedOfParts, settle
+from vitrail.study.data_efficiency.results import results, summary
+from vitrail.study.data_efficiency.work import WorkOnParts
+from vitrail.study.entries import read_entries
+from vitrail.study.ground import prepare
+from vitrail.training.journal import Journal, duration
+
+KIND = page.KIND
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A finished study. said: what it says, in sentences.  results: as results.json has them."""
+
+    folder: Path
+    said: tuple[str, ...]
+    results: dict[str, Any]
+    warnings: tuple[str, ...]
+    outputs: tuple[Path, ...]
+
+
+def prepared(
+    data: str | Path, models: str, wishes: Wishes, stated: Stated, teacher: str | None, journal: Journal, *,
+    source: Source | None = None, out: Path | None = None, began: float | None = None,
+) -> Prepared:  # fmt: skip
+    """Read the data, choose settings, try how fast each model trains, and share the time; nothing is written.
+
+    began: a reading of time.monotonic() from which --time counts.
+    """
+    began = clock.monotonic() if began is None else began
+    wishes.check()
+    ground = prepare(data, read_entries(models, teacher, least=1), stated, journal, source)
+    made = planned(settle(ground, wishes), ground, journal, out, began)
+    lines(made.asked, made.plan, made.paces, journal.say)
+    return made
+
+
+def begin(
+    made: Prepared, journal: Journal, *, name: str | None = None, out: Path | None = None,
+    command: Sequence[str] = (), began: float | None = None,
+) -> Studied:  # fmt: skip
+    """Make the study's folder and do all that was prepared."""
+    return course.begin(KIND, made, _going(journal), name=name, out=out, command=command, began=began)
+
+
+def resume(folder: str | Path, *, quiet: bool = False, began: float | None = None) -> Studied:
+    """Go on with a study: finished cells are kept, the one in flight goes on from its newest checkpoint.
+
+    Raises UsageError for a folder that is none or is finished, DataError where the data changed.
+    """
+    journal = Journal(quiet)
+    return course.resume(KIND, folder, AskedOfParts.of, _going(journal), journal, began)
+
+
+def _going(journal: Journal) -> course.Go[Studied]:
+    return lambda study, made: _go(
+        WorkOnParts(study, made.asked, made.ground, dict(made.paces), made.plan, journal), journal.say
+    )
+
+
+def _go(work: WorkOnParts, say: Callable[[str], None]) -> Studied:
+    """Do the work, and say what it says."""
+    study = work.study
+    say(f"study: {study.folder}")
+    work.go()
+    found = results(work)
+    outputs = page.write(work, found)
+    study.mark("finished")
+    if work.asked.seconds is not None:
+        say(f"took {duration(study.gone())} in all, {duration(work.asked.seconds)} were asked for")
+    said = tuple(words.verdict(found))
+    warnings = tuple(dict.fromkeys((*work.asked.why, *work.journal.warnings)))
+    return Studied(study.folder, said, plain(summary(found, said)), warnings, tuple(outputs))
