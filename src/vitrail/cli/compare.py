@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from vitrail.cli.console import table
 from vitrail.cli.layout import wrapped
-from vitrail.cli.options import Call, Operands, Options, flag, key_of, option, spelled
+from vitrail.cli.options import Call, Operands, Options, flag, option
+from vitrail.cli.study_cells import CellOptions, for_all, resumed
 from vitrail.cli.verb import Outcome, Verb, command
-from vitrail.errors import UsageError
 
 if TYPE_CHECKING:
-    from vitrail.settings import Stated
     from vitrail.study.compare import Compared
     from vitrail.study.course import Prepared
 
 
 @dataclass(frozen=True)
-class CompareOptions(Options):
-    """What is compared, for how long, and what holds for all models."""
+class Wanted(Options):
+    """What is compared, and for how long."""
 
     models: str | None = option(
         "with commas between: names of `vitrail models`, timm:NAME, .yaml files of label: {field: value} "
@@ -62,51 +60,22 @@ class CompareOptions(Options):
         "what all models have the same of: time (with --time), epochs, or flops of training", "NAME", "How long"
     )
     dry_run: bool = flag("show what would be trained and what it would take, and write nothing", "How long")
-    image_size: int | None = option("side of the square the models see, in pixels", "PIXELS", "For all models")
-    batch_size: int | None = option("images per update", "N", "For all models")
-    precision: Literal["fp32", "bf16"] | None = option("fp32 or bf16", "NAME", "For all models")
-    recipe: str | None = option("the recipe of all; auto picks for each", "NAME", "For all models")
-    task: Literal["classify", "multilabel", "regress", "segment", "depth"] | None = option(
-        "by default what the targets are", "NAME", "For all models"
-    )
-    target: str | None = option("what to learn, as train has it", "NAME,...", "For all models")
-    group: str | None = option("a table's column whose equal values stay together", "COLUMN", "For all models")
-    split_file: str | None = option("lists of what is train, val and test", "FILE", "For all models")
-    device: Literal["auto", "cpu", "cuda", "mps"] | None = option("auto, cpu, cuda or mps", "NAME", "For all models")
-    workers: int | None = option("processes that read images", "N", "For all models")
-    name: str | None = option("the study's folder is runs/compare/NAME", "NAME", "Study")
-    out: Path | None = option("the study's folder itself; refused if it exists", "FOLDER", "Study")
-    resume: Path | None = option("go on with a stopped comparison, in its folder; no DATA", "STUDY", "Study")
 
 
-FOR_ALL = (
-    "image_size", "batch_size", "precision", "recipe", "task", "target", "group", "split_file", "device", "workers",
-)  # fmt: skip
-"""Options that are fields of the config."""
+@dataclass(frozen=True)
+class CompareOptions(CellOptions, Wanted):
+    """What is compared, for how long, and what holds for all models."""
 
 
 def compare(call: Call[CompareOptions]) -> Outcome:
     """Begin a comparison, go on with one, or show what it would be."""
     began = time.monotonic()  # before torch is loaded, which the time includes
     options = call.options
-    if options.resume is not None:
-        others = [name for name in call.given() if name not in ("--resume", "--json")]
-        if call.operands or others:
-            extra = ", ".join([*call.operands, *others])
-            raise UsageError(f"--resume goes on with what the comparison was asked: leave out {extra}")
+    if (folder := resumed(call)) is not None:
         from vitrail.study.compare import resume
 
-        return _outcome(resume(options.resume, began=began), options.json)
-    if not call.operands:
-        raise UsageError("DATA is missing: a folder of images, a table, annotations, or one of 'digits' and 'shapes'")
-    if options.name is not None and options.out is not None:
-        raise UsageError("--name and --out both say where the comparison goes: leave one out")
-    stated = _for_all(call)
-    from vitrail.settings import build, seconds_of
-
-    build({"data.source": call.operands[0], **stated})  # a value that its field refuses is said first
-    if options.time is not None:
-        seconds_of(options.time)
+        return _outcome(resume(folder, began=began), options.json)
+    stated = for_all(call)
     from vitrail.study.compare import KIND, begin, prepared
     from vitrail.study.compare_asked import Wishes
     from vitrail.study.entries import DEFAULT
@@ -127,21 +96,6 @@ def compare(call: Call[CompareOptions]) -> Outcome:
         return _planned(made)
     done = begin(made, journal, name=options.name, out=options.out, command=call.command, began=began)
     return _outcome(done, options.json)
-
-
-def _for_all(call: Call[Any]) -> Stated:
-    """The fields that hold for all models: options and dotted paths; UsageError for one that is stated twice."""
-    from vitrail.settings import SHORT
-
-    here: Stated = {}
-    for field in fields(call.options):
-        key, value = key_of(field.name), getattr(call.options, field.name)
-        if key in FOR_ALL and value is not None:
-            path = SHORT.get(key, key)
-            if path in call.stated:
-                raise UsageError(f"{spelled(key)} and {path} are the same field: state one")
-            here[path] = value
-    return {**call.stated, **here}
 
 
 def _planned(made: Prepared) -> Outcome:
