@@ -29,7 +29,7 @@ def made(model: str, size: int, what: Pass = "forward", batch: int = 2, noise: f
     whole, attention = (batch * times * one * float(np.exp(noise * rng.normal())) for one in seconds(model, size))
     n = tokens(model, size)
     return Measured(
-        model, what, size, batch, n, round(1e6 * n * batch * times), round(1e3 * n * batch), (1.2 * whole, whole),
+        model, what, size, batch, n, round(1e6 * n * batch * times), round(1e3 * n * batch), (1.01 * whole, whole),
         (attention, 1.1 * attention) if attention else (), (1.0, 1.0), 10_000_000 + 4_000 * n, None, 10_000_000,
     )  # fmt: skip
 

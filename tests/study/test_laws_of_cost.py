@@ -113,3 +113,15 @@ def test_the_page_has_a_row_for_each_cell_and_says_what_was_left_out(tmp_path: P
     rows = (study.folder / "results.csv").read_text().splitlines()
     assert len(rows) == 1 + len(measured)
     assert {path.stem for path in paths if path.suffix == ".png"} >= {"time-forward", "attention-step", "memory-step"}
+
+
+def test_a_crossing_within_the_noise_of_the_rounds_is_not_told() -> None:
+    rough = [dataclasses.replace(cell, seconds=(cell.seconds[0] * 9, cell.seconds[1])) for cell in cells("vit", "cnn")]
+    fitted = laws(rough)
+    found = crossings(fitted)
+    assert found
+    assert not any(one.clear for one in found)
+    assert not any("measured, between" in sentence for sentence in words.verdict(fitted, found))
+    assert any(
+        "measured, between" in sentence for sentence in words.verdict(fitted, crossings(laws(cells("vit", "cnn"))))
+    )

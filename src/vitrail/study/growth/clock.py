@@ -9,6 +9,8 @@ from dataclasses import dataclass
 ROUNDS = 5
 ROUND_SECONDS = 0.1
 """A round repeats the call for so long, once at least."""
+PART_SECONDS = 0.02
+"""The same of a call that is one kind of many, as attention's are."""
 Clock = Callable[[], float]
 
 
@@ -29,13 +31,20 @@ class Timing:
         return max(self.rounds) / self.best - 1
 
 
-def timed(what: Callable[[], object], settle: Callable[[], None], clock: Clock = time.perf_counter) -> Timing:
-    """Time a call that has been made before. settle: waits until the device has done all that it was given."""
+def timed(
+    what: Callable[[], object], settle: Callable[[], None], clock: Clock = time.perf_counter,
+    seconds: float | None = None,
+) -> Timing:  # fmt: skip
+    """Time a call that has been made before. settle: waits until the device has done all that it was given.
+
+    seconds: of a round, ROUND_SECONDS by default.
+    """
+    least = ROUND_SECONDS if seconds is None else seconds
     rounds = []
     for _ in range(ROUNDS):
         settle()
         began, calls, taken = clock(), 0, 0.0
-        while not calls or taken < ROUND_SECONDS:
+        while not calls or taken < least:
             what()
             settle()
             calls += 1

@@ -48,9 +48,9 @@ class Law:
 class Crossing:
     """From `size` pixels a side on, `cheaper` takes less time than `dearer`, which took less before.
 
-    predicted: beyond what was measured, by both models' two terms, where an interval belongs to it; else between two
-    measured sizes.  never: within what is measured or predicted, `cheaper` is cheaper at every size (0) or nowhere
-    (infinite `size`).
+    predicted: beyond what was measured, by both models' two terms, where an interval belongs to it, infinite where it
+    never happens; else between two measured sizes.  clear: at both of those every round of the one was faster than
+    every round of the other.
     """
 
     what: Pass
@@ -58,6 +58,7 @@ class Crossing:
     dearer: str
     size: Interval
     predicted: bool
+    clear: bool = True
 
 
 def laws(cells: Sequence[Measured]) -> list[Law]:
@@ -117,16 +118,25 @@ def crossings(found: Sequence[Law]) -> list[Crossing]:
 
 def _measured_crossings(one: Law, other: Law) -> list[Crossing]:
     """Where the faster of the two changes, between neighbouring sizes, by the logarithms of time and pixels."""
-    times = {cell.size: cell.time for cell in other.cells}
-    both = [(cell.size, math.log(cell.time / times[cell.size])) for cell in one.cells if cell.size in times]
+    others = {cell.size: cell for cell in other.cells}
+    pairs = [(cell, others[cell.size]) for cell in one.cells if cell.size in others]
+    both = [(mine.size, math.log(mine.time / theirs.time), _apart(mine, theirs)) for mine, theirs in pairs]
     made = []
-    for (size, gap), (later, after) in itertools.pairwise(both):
+    for (size, gap, apart), (later, after, still) in itertools.pairwise(both):
         if gap * after < 0:
             part = gap / (gap - after)
             at = size * (later / size) ** part
             cheaper, dearer = (one, other) if after < 0 else (other, one)
-            made.append(Crossing(one.what, cheaper.model, dearer.model, Interval(at, size, later), False))
+            made.append(
+                Crossing(one.what, cheaper.model, dearer.model, Interval(at, size, later), False, apart and still)
+            )
     return made
+
+
+def _apart(one: Measured, other: Measured) -> bool:
+    """Whether no round of the one took as long as some round of the other."""
+    mine, theirs = ([seconds / cell.batch for seconds in cell.seconds] for cell in (one, other))
+    return max(mine) < min(theirs) or max(theirs) < min(mine)
 
 
 def _predicted(one: Law, other: Law) -> list[Crossing]:

@@ -16,7 +16,7 @@ from vitrail.assemble import VisionModel, create_model
 from vitrail.cost.measure import forward_pass, most_allocated, settle, training_step
 from vitrail.cost.trace import Precision
 from vitrail.layers.attention import ScaledDotProduct
-from vitrail.study.growth.clock import Timing, timed
+from vitrail.study.growth.clock import PART_SECONDS, Timing, timed
 from vitrail.study.growth.counted import CLASSES, Counted, Kind, Operand
 from vitrail.training.trial import machine_load
 
@@ -131,7 +131,7 @@ def _attention(
     for kind, times in counted.calls:
         call = _call(kind, what, dtype, device)
         call()
-        rounds = [seconds * times for seconds in timed(call, wait).rounds]
+        rounds = [seconds * times for seconds in timed(call, wait, seconds=PART_SECONDS).rounds]
         total = rounds if not total else [one + more for one, more in zip(total, rounds, strict=True)]
     return tuple(total)
 

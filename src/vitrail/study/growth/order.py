@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vitrail.study.growth.clock import ROUND_SECONDS, forecast
+from vitrail.study.growth.clock import PART_SECONDS, ROUNDS, forecast
 from vitrail.study.growth.counted import Counted
 from vitrail.study.growth.measured import PASSES, WARM, Measured, Pass
 
@@ -59,8 +59,8 @@ class Forecasts:
 
     def cell(self, counted: Counted, what: Pass) -> float:
         """Seconds of the whole cell, the model's attention alone included."""
-        attention = sum(ROUND_SECONDS for _ in counted.calls)
-        return forecast(self.call(counted, what), WARM[what] + 1) + 6 * attention
+        attention = ROUNDS * PART_SECONDS * len(counted.calls)
+        return forecast(self.call(counted, what), WARM[what] + 1) + attention
 
     def refusal(self, counted: Counted, what: Pass, left: float) -> str:
         """Why a cell is left out, in words; "" where it is not. left: seconds."""

@@ -218,5 +218,5 @@ def _crossing(one: Crossing) -> list[str]:
     if not math.isfinite(size.value):
         return [words.called(one.what), one.cheaper, one.dearer, "nowhere", "-", "predicted"]
     high = f"{size.high:.0f}" if math.isfinite(size.high) else "never"
-    known = "predicted" if one.predicted else "measured"
+    known = "predicted" if one.predicted else "measured" if one.clear else "unsure: rounds overlap"
     return [words.called(one.what), one.cheaper, one.dearer, f"{size.value:.0f}", f"{size.low:.0f} to {high}", known]

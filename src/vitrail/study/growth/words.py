@@ -64,10 +64,10 @@ def verdict(laws: Sequence[Law], crossings: Sequence[Crossing]) -> list[str]:
     for what in ("forward", "step"):
         said += _cheapest([law for law in laws if law.what == what])
     said += [crossed(one, _largest(laws)) for one in crossings if _worth(one, _largest(laws))]
-    if not said:
+    if all(law.time is None for law in laws):
         sizes = sorted({cell.size for law in laws for cell in law.cells})
         some = ", ".join(f"{size} px" for size in sizes) or "no size"
-        said.append(f"Too little was measured to say how anything grows ({some}): four sizes are needed.")
+        said.insert(0, f"Too little was measured to say how anything grows ({some}): four sizes are needed.")
     return said
 
 
@@ -144,7 +144,7 @@ def crossed(one: Crossing, largest: int) -> str:
 
 
 def _worth(one: Crossing, largest: int) -> bool:
-    return not one.predicted or one.size.value <= FAR * largest
+    return one.clear and (not one.predicted or one.size.value <= FAR * largest)
 
 
 def _largest(laws: Sequence[Law]) -> int:

@@ -174,7 +174,8 @@ def _sizes(shown: Sequence[tuple[Found, StateFound]]) -> Table:
     columns = ("model", "layer", "grid", "half, px", "90 %, px", "beyond its cell", "even, px", "can count, px")
     rows = [
         [_named(one, state), str(number + 1), f"{sees.grid[0]} x {sees.grid[1]}", _bare(sees.size.half),
-         _bare(sees.size.most), words.share(sees.size.beyond), f"{sees.even:.1f}", "all" if sees.whole == 1 else f"{sees.box[0]} x {sees.box[1]}"]
+         _bare(sees.size.most), words.share(sees.size.beyond), f"{sees.even:.1f}",
+         "all" if sees.whole == 1 else f"{sees.box[0]} x {sees.box[1]}"]
         for one, state in shown
         for number, sees in enumerate(state.sees)
         if number in _told(len(state.sees)) or state.sees[min(number + 1, len(state.sees) - 1)].stage != sees.stage
