@@ -150,3 +150,4 @@ def test_what_cannot_be_obeyed_is_said_in_words(words: list[str], message: str, 
     monkeypatch.chdir(tmp_path)
     assert main(["study", "invariance", *words]) == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists(), "nothing is left of a study that did not begin"

@@ -74,8 +74,8 @@ def _cautions(found: Sequence[Found], about: Mapping[str, str]) -> list[str]:
         state = one.state(words.TRAINED)
         if state is not None and state.alike >= words.SAME:
             said.append(
-                f"{one.name} gives the same answer to two different images in {state.alike:.0%} of pairs: that its"
-                " answer stays says little."
+                f"{one.name} gives the same answer to two different images in {words.plainly(state.alike)} of pairs:"
+                " that its answer stays says little."
             )
     if about.get("strangers"):
         said.append(about["strangers"])
@@ -165,7 +165,7 @@ def _of_state(
             measured = one.state(state)
             assert measured is not None, "only models with the state are there"
             cells = [_short(row.values[shown]) if (row := measured.of(family)) else "" for family in families]
-            rows.append([one.name, *cells, f"{measured.alike:.0%}"] if shown == STAYS else [one.name, *cells])
+            rows.append([one.name, *cells, words.plainly(measured.alike)] if shown == STAYS else [one.name, *cells])
         columns = ["model", *families, *(["another image"] if shown == STAYS else [])]
         note = "In percent: the mean over all strengths of a kind, and its 95 % interval."
         if shown == STAYS:

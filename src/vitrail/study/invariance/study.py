@@ -25,6 +25,8 @@ from vitrail.study.invariance.page import KIND
 from vitrail.study.invariance.subjects import Subject, open_subjects, samples
 from vitrail.training.journal import Journal, duration
 
+IMAGES = "images"
+"""What is decided once, before the first model: how many."""
 LEAST, TRIED = 16, 2
 """Images that --time leaves at the least, and those that the speed is tried on."""
 SHARE = 0.85
@@ -100,8 +102,10 @@ def begin(
     refuse_place(KIND, out)
     opened = _open(asked)
     fixed = {**asdict(asked), "models": [_fixed(model) for model in asked.models]}
+    images = _affordable(asked, opened, lambda: time.monotonic() - began, _speaker(quiet))
     study = Study.create(KIND, name or opened.source.name, out, command, fixed)
     study.since(began)
+    study.decide(IMAGES, images)
     return _go(study, asked, opened, quiet)
 
 
@@ -137,9 +141,9 @@ def _go(study: Study, asked: Asked, opened: Opened, quiet: bool) -> Done:
     device = pick_device(asked.device)
     say = _speaker(quiet)
     with study.at_work(), threads(asked.threads):
-        images = study.decided("images")
-        if images is None:
-            images = study.decide("images", _affordable(study, asked, opened, device, say))
+        images = study.decided(IMAGES)
+        if images is None:  # it was killed between its first file and its second
+            images = study.decide(IMAGES, _affordable(asked, opened, study.gone, say))
         _same_images(study, opened)
         found, failed = _all(study, asked, opened, images, device, say)
         if not found:
@@ -205,17 +209,19 @@ def _kept(path: Path) -> Found | None:
         raise IntegrityError(f"{path} is damaged: remove it, and the model is measured again") from None
 
 
-def _affordable(study: Study, asked: Asked, opened: Opened, device: str, say: Callable[[str], None]) -> int:
-    """Images that there are and that there is time for, the same for all models."""
+def _affordable(asked: Asked, opened: Opened, gone: Callable[[], float], say: Callable[[str], None]) -> int:
+    """Images that there are and that there is time for, the same for all models. gone: seconds of the time so far."""
     there = min(asked.images, len(opened.indices))
     if asked.time is None:
         return there
     say(f"trying how fast the models are, to fit them into {duration(asked.time)}")
-    each = sum(_tried(subject, opened, device, asked.seeds) for subject in opened.subjects)
-    left = SHARE * (asked.time - study.gone())
+    device = pick_device(asked.device)
+    with threads(asked.threads):
+        each = sum(_tried(subject, opened, device, asked.seeds) for subject in opened.subjects)
+    left = SHARE * (asked.time - gone())
     afforded = int(left / each)
     if afforded < min(LEAST, there):
-        needed = study.gone() + min(LEAST, there) * each / SHARE
+        needed = gone() + min(LEAST, there) * each / SHARE
         raise UsageError(
             f"--time {asked.time:g}s is too little here: {min(LEAST, there)} images, the fewest, take"
             f" {duration(needed)}; give that, name fewer models, or lower --seeds"

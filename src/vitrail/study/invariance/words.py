@@ -82,7 +82,7 @@ def steadiest(found: Sequence[Found], family: str) -> str:
             else (f", more often than {listed([other.name for _, other, _ in there[1:]])}")
         )
         what += told
-    return f"{what}. Two different images have the same answer in {state.alike:.0%} of pairs."
+    return f"{what}. Two different images have the same answer in {plainly(state.alike)} of pairs."
 
 
 def claims(found: Sequence[Found]) -> list[Claim]:
@@ -100,6 +100,7 @@ def _convolutions(found: Sequence[Found]) -> Claim:
     if not rows:
         return Claim(brief, says, "not measured", "No CNN is among the models.")
     moved = [f"{one.name} with fresh weights moves {way(value)}" for one, value in rows]
+    moved += [f"{one.name} trained {way(value)}" for one, value in _states(found, TRAINED, CIRCULAR, CONVOLUTIONAL)]
     seen = "cannot tell"
     if all(value.high < HARDLY for _, value in rows):
         seen = "shown"
@@ -217,7 +218,8 @@ def _bags(found: Sequence[Found]) -> list[Claim]:
             Claim(
                 f"{one.name} needs its parts where they are", says, seen,
                 f"{one.name}, trained, keeps its answer on {percent(stays)} of the images with {row.amount:g} x"
-                f" {row.amount:g} patches laid out anew; two different images agree in {state.alike:.0%} of pairs.",
+                f" {row.amount:g} patches laid out anew; two different images agree in {plainly(state.alike)} of"
+                " pairs.",
             )
         )  # fmt: skip
     return made
@@ -250,6 +252,11 @@ def percent(share: Interval) -> str:
     """A share with its interval."""
     between = f" ({100 * share.low:.0f} to {100 * share.high:.0f} %)" if share.known else ""
     return f"{100 * share.value:.0f} %{between}"
+
+
+def plainly(share: float) -> str:
+    """A share that has no interval."""
+    return f"{100 * share:.0f} %"
 
 
 def way(value: Interval) -> str:
