@@ -38,7 +38,15 @@ def first_plan(asked: Asked, paces: Mapping[str, Pace], gone: float) -> Shares:
     if asked.seconds is None:
         return Shares(asked.ask, shares.stated(asked.epochs, paces, asked.equal))
     left = training_seconds(asked, asked.seconds - gone)
-    return shares.share(left, paces, asked.ask, asked.equal, asked.limit)
+
+    def whole(training: float) -> float:
+        total = asked.seconds or 0.0
+        for _ in range(2):  # a longer time has a longer trial, and longer measuring
+            kept = len(asked.entries) * measuring(replace(asked, seconds=total)) + PAGE
+            total = max(gone, TRIAL * total) + (training + kept) / (1 - MARGIN)
+        return total
+
+    return shares.share(left, paces, asked.ask, asked.equal, asked.limit, whole)
 
 
 def measuring(asked: Asked) -> float:

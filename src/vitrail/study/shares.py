@@ -9,7 +9,7 @@ f^-0.5 times the epochs, f^0.5 of the updates: less than a full run, and more th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
@@ -73,8 +73,8 @@ class Ask:
 
     seeds: full runs, which are dropped down to `least`, `step` at a time; repeats x folds where there are folds.
     rates: multiples of the recipe's own rate that are tried; one is no trial.  fractions: of the training images, below
-    1, each with `part_seeds`.  lengths: of a full run, ascending to 1, each a training of its own.  keeps_parts: whether
-    parts are what all is for, and have as many seeds as full runs, however few those become.
+    1, each with `part_seeds`.  lengths: of a full run, ascending to 1, each a training of its own.  keeps_parts:
+    whether parts are what all is for, and have as many seeds as full runs, however few those become.
     """
 
     seeds: int
@@ -143,11 +143,14 @@ def teacher_epochs(epochs: float) -> float:
     return math.ceil(TEACHER_EPOCHS * epochs) if epochs >= 1 else TEACHER_EPOCHS * epochs
 
 
-def share(seconds: float, paces: Mapping[str, Pace], ask: Ask, equal: Equal, limit: str) -> Shares:
+def share(
+    seconds: float, paces: Mapping[str, Pace], ask: Ask, equal: Equal, limit: str,
+    whole: Callable[[float], float] = float,
+) -> Shares:  # fmt: skip
     """Share so many seconds of training among models, leaving out what there is too little time for.
 
-    limit: how the user said it, "--time 30m".  Raises UsageError, with the time that would do, where even the least is
-    too much.
+    limit: how the user said it, "--time 30m".  whole: of seconds of training, all that --time would have to be.  Raises
+    UsageError, with the time that would do, where even the least is too much.
     """
     found: Shares | None = None
     for wanted, dropped in ask.less():
@@ -167,10 +170,11 @@ def share(seconds: float, paces: Mapping[str, Pace], ask: Ask, equal: Equal, lim
             needed = worst * len(paces)
         else:
             needed = sum(least.spends(pace, lengths[label]) for label, pace in paces.items())
+        epochs_each = f"{min(lengths.values()):.2g} epochs or more{_beside(least)}"
         raise UsageError(
-            f"{limit} is too little here: {len(paces)} models, {least.seeds} full runs each of"
-            f" {min(lengths.values()):.2g} epochs or more{_beside(least)}, take {short_time(rounded_up(needed))} of training alone, and"
-            f" {short_time(max(0.0, seconds))} are left for it. Give more time, fewer models, or smaller images"
+            f"{limit} is too little here: {len(paces)} models, {least.seeds} full runs each of {epochs_each}, take"
+            f" {short_time(rounded_up(needed))} of training alone, and {short_time(max(0.0, seconds))} are left for it:"
+            f" at least --time {short_time(rounded_up(whole(needed)))} is needed, fewer models, or smaller images"
         )
     return found
 
