@@ -16,7 +16,7 @@ from vitrail.cost.catalogue import CatalogueRow, catalogue
 from vitrail.cost.count import gmacs
 from vitrail.layers.attention import AttentionLayout
 from vitrail.layers.cells import kernel_cells
-from vitrail.report import study_charts
+from vitrail.report import study_axes, study_charts
 from vitrail.report.charts import INK, LINE, SERIES
 
 Numbers = dict[str, str]
@@ -129,7 +129,7 @@ def sizes() -> Drawn:
         if points:
             axes.plot(
                 *zip(*points, strict=True), linestyle="none", color=SERIES[place % len(SERIES)], markersize=5,
-                marker=study_charts.MARKERS[place], label=family,
+                marker=study_axes.MARKERS[place], label=family,
             )  # fmt: skip
     axes.set_xscale("log")
     axes.set_xlim(0.5, 400)

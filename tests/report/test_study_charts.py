@@ -9,7 +9,7 @@ import pytest
 from made_studies import MODELS, PARTS, made
 from matplotlib.figure import Figure
 
-from vitrail.report import plots
+from vitrail.report import plots, study_axes
 from vitrail.report import study_charts as charts
 
 NAN = math.nan
@@ -69,7 +69,7 @@ def test_the_fitted_power_goes_through_what_it_says() -> None:
      (3e12, "3T"), (1e16, "1e16"), (1e-5, "1e-05")],
 )  # fmt: skip
 def test_numbers_of_an_axis_are_short(value: float, written: str) -> None:
-    assert charts._written(value) == written
+    assert study_axes.written(value) == written
 
 
 def test_numbers_of_an_axis_do_not_run_into_each_other() -> None:
@@ -82,6 +82,18 @@ def test_numbers_of_an_axis_do_not_run_into_each_other() -> None:
         shown = [box for tick, box in zip(axes.get_xticks(), boxes, strict=False) if low <= tick <= high]
         assert shown, "an axis without a number cannot be read"
         assert all(one.x1 < other.x0 for one, other in itertools.pairwise(shown)), spread
+
+
+def test_few_whole_sizes_are_the_numbers_of_their_axis() -> None:
+    def numbers(sizes: list[float]) -> list[str]:
+        figure = charts.power({"a": charts.Growth([(size, 1.0 + size) for size in sizes])}, "N", "ms")
+        figure.draw_without_rendering()
+        return [label.get_text() for label in figure.axes[0].get_xticklabels()]
+
+    assert numbers([1, 2]) == ["1", "2"]
+    assert numbers([64, 128, 256, 512, 1024]) == ["64", "128", "256", "512", "1,024"]
+    assert numbers([100, 101, 5000]) != ["100", "101", "5,000"], "numbers would stand on each other's toes"
+    assert numbers([0.7, 2.1]) != ["0.7", "2.1"]
 
 
 @pytest.mark.parametrize("name", ["猫咪", "$\\frac{1}{0}$ $x^", "a\nb\x07", "_hidden", "", "x" * 300, "%s {x}"])

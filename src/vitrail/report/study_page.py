@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,7 +118,7 @@ def write_study(folder: Path, study: StudyPage) -> list[Path]:
     _once([chart.name for chart in charts], "charts")
     _once([part.anchor for part in study.parts] + list(_OWN), "parts")
     environment = frame.environment()
-    environment.filters["href"] = _href
+    environment.filters |= {"href": _href, "whole": _whole}
     html = environment.get_template("study.html.j2").render(
         study=study,
         name=study.name,
@@ -154,6 +155,11 @@ def _href(folder: str) -> str:
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{folder} is not in the study's folder.")
     return f"./{quote(str(path), errors='surrogateescape')}/"
+
+
+def _whole(sentence: str) -> str:
+    """A sentence whose numbers keep their percent sign on their line."""
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", sentence)
 
 
 def _once(names: Sequence[str], what: str) -> None:
