@@ -15,6 +15,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "vitrail.cli.study_data_efficiency:DATA_EFFICIENCY",
         "which model leads with how many images, and what more of them would bring",
     ),
+    "scaling": ("vitrail.cli.study_scaling:SCALING", "which size for how much compute, and what more would bring"),
     "cost": ("vitrail.cli.study_cost:COST", "how time and memory grow with the size of an image, on this machine"),
     "reach": ("vitrail.cli.study_reach:REACH", "how far heads look, and from how far pixels count"),
     "invariance": ("vitrail.cli.study_invariance:INVARIANCE", "what of an answer stays when the image is changed"),

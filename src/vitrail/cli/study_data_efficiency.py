@@ -124,7 +124,7 @@ def _outcome(done: Studied, json: bool) -> Outcome:
         outputs=done.outputs,
         warnings=done.warnings if json else (),  # the journal has said them already
         where=done.outputs[0],
-        next=[command("compare", "DATA", "--models", ",".join(models))] if len(models) > 1 else [],
+        next=[command("compare", done.data, "--models", ",".join(models))] if len(models) > 1 else [],
     )
 
 

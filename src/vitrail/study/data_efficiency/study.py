@@ -28,9 +28,10 @@ KIND = page.KIND
 
 @dataclass(frozen=True)
 class Studied:
-    """A finished study. said: what it says, in sentences.  results: as results.json has them."""
+    """A finished study. data: as it was named.  said: what it says.  results: as results.json has them."""
 
     folder: Path
+    data: str
     said: tuple[str, ...]
     results: dict[str, Any]
     warnings: tuple[str, ...]
@@ -88,4 +89,4 @@ def _go(work: WorkOnParts, say: Callable[[str], None]) -> Studied:
         say(f"took {duration(study.gone())} in all, {duration(work.asked.seconds)} were asked for")
     said = tuple(words.verdict(found))
     warnings = tuple(dict.fromkeys((*work.asked.why, *work.journal.warnings)))
-    return Studied(study.folder, said, plain(summary(found, said)), warnings, tuple(outputs))
+    return Studied(study.folder, work.asked.data, said, plain(summary(found, said)), warnings, tuple(outputs))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from vitrail.study.compare_work import Work
 from vitrail.study.data_efficiency.results import Lead, Results
 from vitrail.study.learning import Learned, turned
+from vitrail.study.outcomes import SPOKEN
 from vitrail.study.shares import TUNING
 from vitrail.study.statistics.intervals import Interval
 from vitrail.study.statistics.words import amount, change, labelling, listed, scored, span
@@ -46,17 +47,19 @@ def leading(found: Results) -> list[str]:
 def _lead(lead: Lead, found: Results, every: str) -> str:
     score = scored(lead.score, found.measure)
     opening = f"With {every}{lead.images:,} training images {lead.leader}"
+    spoken = f"{found.split} {SPOKEN[found.measure.name]}"
     if lead.sure:
-        by = _nearest(lead, found)
-        return f"{opening} is best, at {score}: better than {listed([c.second for c in lead.behind])}{by}."
+        others = listed([one.second for one in lead.behind])
+        return f"{opening} is best, with a {spoken} of {score}: better than {others}{_nearest(lead, found)}."
     if found.seeds < 2:
-        return f"{opening} has the best score, {score}, but one seed tells no difference."
+        return f"{opening} has the best {spoken}, {score}, but one seed tells no difference."
     doubt = listed(lead.rivals)
     equal = all(one.verdict == "equal" for one in lead.behind if one.second in lead.rivals)
     if equal:
-        least = amount(found.measure.minimal, found.measure)
-        return f"{opening} has the best score, {score}, but {doubt} differ by less than {least}, which hardly matters."
-    return f"{opening} has the best score, {score}, but {doubt} may be as good or better."
+        less = f"less than {amount(found.measure.minimal, found.measure)}"
+        of = "differs" if len(lead.rivals) == 1 else "differ"
+        return f"{opening} has the best {spoken}, {score}, but {doubt} {of} by {less}, which hardly matters."
+    return f"{opening} has the best {spoken}, {score}, but {doubt} may be as good or better."
 
 
 def _nearest(lead: Lead, found: Results) -> str:

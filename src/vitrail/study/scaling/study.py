@@ -1,0 +1,116 @@
+"""`vitrail study scaling`: a family at several sizes with several budgets of compute: what is best for which."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from vitrail.contracts import Source
+from vitrail.report.study_tables import plain
+from vitrail.run.timing import rounded
+from vitrail.settings import Stated
+from vitrail.study import course, shares
+from vitrail.study.compare_asked import Wishes
+from vitrail.study.compare_plan import PAGE
+from vitrail.study.course import Prepared, planned
+from vitrail.study.data_efficiency.study import Studied
+from vitrail.study.ground import prepare
+from vitrail.study.scaling import page, words
+from vitrail.study.scaling.asked import AskedOfSizes, check, settle
+from vitrail.study.scaling.results import results, summary
+from vitrail.study.scaling.sizes import refuse_shape, shapes
+from vitrail.study.scaling.work import WorkOnSizes
+from vitrail.training.journal import Journal, duration
+
+KIND = page.KIND
+
+
+def prepared(
+    data: str | Path, family: str, sizes: int, largest: float, budgets: int, wishes: Wishes, stated: Stated,
+    journal: Journal, *, source: Source | None = None, out: Path | None = None, began: float | None = None,
+) -> Prepared:  # fmt: skip
+    """Grow the family, read the data, try how fast each size trains, and share the time; nothing is written.
+
+    began: a reading of time.monotonic() from which --time counts.
+    """
+    began = clock.monotonic() if began is None else began
+    check(wishes, budgets)
+    refuse_shape(stated)
+    grown = shapes(family, sizes, largest)
+    ground = prepare(data, [shape.entry for shape in grown], stated, journal, source)
+    made = planned(settle(ground, wishes, grown, budgets), ground, journal, out, began)
+    lines(made, journal.say)
+    return made
+
+
+def lines(made: Prepared, say: Callable[[str], None]) -> None:
+    """Say what will be trained and what it takes, before anything is."""
+    told = cost(made)
+    for label, each in told["sizes"].items():
+        tried = f", {len(each['rates'])} rates of {each['rate_epochs']:g}" if each["rates"] else ""
+        epochs = ", ".join(f"{count:g}" for count in each["epochs"])
+        say(f"  {label}: epochs {epochs} x {told['seeds']} seeds{tried}: {duration(each['seconds'])}")
+    total = sum(each["seconds"] for each in told["sizes"].values())
+    say(f"budgets {', '.join(f'{flops:.2g}' for flops in told['budgets'])} training FLOPs for every size")
+    say(f"about {duration(total + PAGE)} in all, {made.asked.limit}")
+    for what in made.plan.dropped:
+        say(f"too little time for {what}: left out")
+
+
+def cost(made: Prepared) -> dict[str, Any]:
+    """The plan as data: for each size its epochs at each budget and seconds, the budgets, what was dropped."""
+    ask, sizes = made.plan.ask, {}
+    for label, pace in made.paces.items():
+        epochs = made.plan.epochs[label]
+        sizes[label] = {
+            "epochs": [rounded(epochs * length) for length in ask.lengths],
+            "rates": list(ask.rates) if len(ask.rates) > 1 else [],
+            "rate_epochs": shares.tuning_epochs(pace, epochs) if len(ask.rates) > 1 else 0,
+            "seconds": round(ask.spends(pace, epochs), 1),
+            "flops_per_image": pace.flops,
+        }
+    label, pace = next(iter(made.paces.items()))
+    largest = made.plan.epochs[label] * pace.images * pace.flops
+    budgets = [largest * length for length in ask.lengths]
+    return {"sizes": sizes, "budgets": budgets, "seeds": ask.seeds, "dropped": list(made.plan.dropped)}
+
+
+def begin(
+    made: Prepared, journal: Journal, *, name: str | None = None, out: Path | None = None,
+    command: Sequence[str] = (), began: float | None = None,
+) -> Studied:  # fmt: skip
+    """Make the study's folder and do all that was prepared."""
+    return course.begin(KIND, made, _going(journal), name=name, out=out, command=command, began=began)
+
+
+def resume(folder: str | Path, *, quiet: bool = False, began: float | None = None) -> Studied:
+    """Go on with a study: finished cells are kept, the one in flight goes on from its newest checkpoint.
+
+    Raises UsageError for a folder that is none or is finished, DataError where the data changed.
+    """
+    journal = Journal(quiet)
+    return course.resume(KIND, folder, AskedOfSizes.of, _going(journal), journal, began)
+
+
+def _going(journal: Journal) -> course.Go[Studied]:
+    return lambda study, made: _go(
+        WorkOnSizes(study, cast(AskedOfSizes, made.asked), made.ground, dict(made.paces), made.plan, journal),
+        journal.say,
+    )
+
+
+def _go(work: WorkOnSizes, say: Callable[[str], None]) -> Studied:
+    """Do the work, and say what it says."""
+    study = work.study
+    say(f"study: {study.folder}")
+    work.go()
+    found = results(work)
+    outputs = page.write(work, found)
+    study.mark("finished")
+    if work.asked.seconds is not None:
+        say(f"took {duration(study.gone())} in all, {duration(work.asked.seconds)} were asked for")
+    said = tuple(words.verdict(found))
+    warnings = tuple(dict.fromkeys((*work.asked.why, *work.journal.warnings)))
+    return Studied(study.folder, work.asked.data, said, plain(summary(found, said)), warnings, tuple(outputs))
