@@ -38,7 +38,14 @@ def test_a_study_becomes_a_page_and_its_figures(kind: str, models: int, tmp_path
         assert part.title in page.text
         for chart in part.charts:
             assert chart.alternative in page.values("aria-label")
-            assert chart.caption in page.text
+            assert chart.caption in page.text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_a_percent_sign_stays_on_the_line_of_its_number(tmp_path: Path) -> None:
+    study = bare(verdict=["It keeps 42 % (34 to 51 %) of 10 % {x}."], command="vitrail x 'a 5 %'")
+    text = Page(write_study(tmp_path, study)[0]).text
+    assert "It keeps 42\N{NO-BREAK SPACE}% (34 to 51\N{NO-BREAK SPACE}%) of 10\N{NO-BREAK SPACE}% {x}." in text
+    assert "vitrail x 'a 5 %'" in text, "what is copied is left as it is"
 
 
 def test_the_recommendation_stands_first(tmp_path: Path) -> None:
