@@ -88,11 +88,17 @@ def curves_of(work: Work, labels: Sequence[str], split: str, measure: Measure) -
     )
     of = {name: [found.values[cell] for cell in runs_of(each)] for name, each in done.items()}
     joint = outcomes.joint_of(work.ground.task.name, of, found.groups)
-    errors = joint.errors() if measure.better == "higher" else joint
     sizes = [_images(work.parts[told[0]][fraction][0]) for fraction in fractions]
     sizes.append(len(work.ground.data.indices("train")))
-    learned = tuple(_curve(label, every, sizes, joint, errors, measure) for label in told)
-    return Curves(learned, every, joint, found, of)
+    return Curves(learned_from(joint, told, every, sizes, measure), every, joint, found, of)
+
+
+def learned_from(
+    joint: Joint, labels: Sequence[str], fractions: Sequence[Fraction], sizes: Sequence[int], measure: Measure
+) -> tuple[Learned, ...]:  # fmt: skip
+    """The curves of these models. joint: of scores, named by `at`.  sizes: images at each fraction, ascending."""
+    errors = joint.errors() if measure.better == "higher" else joint
+    return tuple(_curve(label, fractions, sizes, joint, errors, measure) for label in labels)
 
 
 def at(label: str, fraction: Fraction) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from vitrail.errors import TrainingError
 from vitrail.study.compare_work import Work
 from vitrail.study.data_efficiency.classes import Labelling, labelling
-from vitrail.study.learning import AHEAD, Learned, at, curves_of, measured_by, split_of
+from vitrail.study.learning import AHEAD, Curves, Learned, at, curves_of, measured_by, split_of
 from vitrail.study.outcomes import MEASURES
 from vitrail.study.statistics.crossing import Crossing, crossing
 from vitrail.study.statistics.curves import Curve
@@ -78,16 +78,23 @@ def results(work: Work) -> Results:
         raise TrainingError(f"no model could be trained on every part of the images: {name}: {why}")
     told = [one.label for one in curves.learned]
     measure = measured_by(work, curves.joint.select([at(label, Fraction(1)) for label in told]))
+    best = lead(0, _alone(curves.joint, told, Fraction(1)), measure).leader
+    said = of_curves(curves, measure, labelling(work, curves, best), missing)
+    return replace(said, task=task, split=split, unit=curves.found.unit, lost=curves.found.lost)
+
+
+def of_curves(curves: Curves, measure: Measure, labelled: Labelling, missing: Mapping[str, str]) -> Results:
+    """What curves say by themselves: of a classification's test images where nothing else is said."""
+    joint, told = curves.joint, [one.label for one in curves.learned]
+    assert joint is not None, "there are curves"
     leads = tuple(
-        lead(curves.learned[0].sizes[place], _alone(curves.joint, told, fraction), measure)
+        lead(curves.learned[0].sizes[place], _alone(joint, told, fraction), measure)
         for place, fraction in enumerate(curves.fractions)
     )
-    best = leads[-1].leader
     return Results(
-        task, split, measure, curves.joint.count, curves.joint.units, curves.found.unit, curves.found.lost,
-        curves.learned, curves.fractions, leads,
-        {one.label: {times: gain(one.curve, times) for times in AHEAD} for one in curves.learned if one.curve},
-        crossings(curves.learned, best), labelling(work, curves, best), missing,
+        "classify", "test", measure, joint.count, joint.units, "test images", 0, curves.learned, curves.fractions,
+        leads, {one.label: {times: gain(one.curve, times) for times in AHEAD} for one in curves.learned if one.curve},
+        crossings(curves.learned, leads[-1].leader), labelled, missing,
     )  # fmt: skip
 
 
