@@ -81,6 +81,14 @@ def arms(data: Set) -> dict[str, Arm]:
             "DeiT: hard, through [CLS]", {**vit, "distill.kind": "hard"}, teacher="resnet18", rate="recipe"
         ),
         "token": Arm("DeiT: hard, by the token", deit, teacher="resnet18", rate="recipe", parts=True),
+        "soft token": Arm(
+            "DeiT: soft, by the token",
+            {**deit, "distill.kind": "soft"}, teacher="resnet18", rate="recipe", parts=True,
+        ),
+        "teacher only": Arm(
+            "soft, through [CLS], the targets' part a tenth",
+            {**vit, "distill.kind": "soft", "distill.weight": 0.9}, teacher="resnet18", rate="recipe",
+        ),
         "feature": Arm(
             "the teacher's feature map", {**vit, "distill.kind": "feature"}, teacher="resnet18", rate="recipe"
         ),
