@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+from vitrail.training.memory import peak_memory
 
 TIMEOUT = 300.0
 """Seconds after which a process that does not answer is ended."""
@@ -65,24 +66,12 @@ def main() -> None:
     folder, device, batches, threads = json.loads(sys.argv[1])
     if threads:
         torch.set_num_threads(threads)
-    before = peak(device)
+    before = peak_memory(device)
     artifact = load(folder, device)
     preprocessor = artifact.preprocessor
     engine = make_engine(artifact.model, device, preprocessor.windows)
     rows = []
     for batch in batches:
         engine(np.zeros((batch, preprocessor.channels, *preprocessor.size), np.float32))
-        rows.append((batch, peak(device), peak(device) - before))
+        rows.append((batch, peak_memory(device), peak_memory(device) - before))
     print(json.dumps(rows))
-
-
-def peak(device: str) -> int:
-    """Bytes at the highest so far: allocated on the GPU for "cuda", resident in this process otherwise."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    try:
-        # not getrusage: a process starts with the peak of the one that started it
-        with open("/proc/self/status", encoding="ascii") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
