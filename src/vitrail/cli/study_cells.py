@@ -72,6 +72,8 @@ def for_all(call: Call[Any]) -> Stated:
             if path in call.stated:
                 raise UsageError(f"{spelled(key)} and {path} are the same field: state one")
             here[path] = value
+    if "data.source" in call.stated:
+        raise UsageError("DATA says which data: leave out data.source")
     stated = {**call.stated, **here}
     build({"data.source": call.operands[0], **stated})
     if call.options.time is not None:
