@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from vitrail.cli.study_reach import REACH
 from vitrail.errors import Interrupted, UsageError
 from vitrail.run import Run
+from vitrail.study.claims import NOT, PART, SHOWN
 from vitrail.study.reach import study, words
 from vitrail.study.reach.field import Size
 from vitrail.study.reach.measured import Found, Looks, Sees, StateFound
@@ -26,11 +28,8 @@ def test_a_run_is_measured_trained_and_with_fresh_weights_beside_a_cnn(
     assert REACH([*asked, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     name = shapes_run.folder.name
-    assert {claim["model"] for claim in told["claims"]} == {
-        f"{name}, trained",
-        f"{name}, untrained",
-        "resnet18, untrained",
-    }
+    seen = [[(one["model"], one["state"]) for one in claim["models"]] for claim in told["claims"]]
+    assert seen == [[(name, "trained"), (name, "untrained")], [("resnet18", "untrained")]]
     results = json.loads((out / "results.json").read_text())
     (vit, cnn) = results["models"]
     assert [state["name"] for state in vit["states"]] == ["trained", "untrained"]
@@ -96,8 +95,9 @@ def exact(value: float) -> Interval:
     return Interval(value, value, value)
 
 
-def sees(half: float, beyond: float, whole: float = 1.0) -> Sees:
-    return Sees(1, (8, 8), Size(exact(half), exact(2 * half), exact(beyond)), 20.0, whole, (16, 16))
+def sees(half: float | Interval, beyond: float, whole: float = 1.0) -> Sees:
+    half = half if isinstance(half, Interval) else exact(half)
+    return Sees(1, (8, 8), Size(half, half.scaled(2), exact(beyond)), 20.0, whole, (16, 16))
 
 
 def model(family: str, heads: tuple[float, ...], windows: int, *layers: Sees) -> Found:
@@ -111,26 +111,43 @@ def model(family: str, heads: tuple[float, ...], windows: int, *layers: Sees) ->
 @pytest.mark.parametrize(
     ("found", "seen"),
     [
-        (model("vit", (30.0, 10.0), 1, sees(10, 0.7)), "yes"),
-        (model("vit", (30.0, 10.0), 1, sees(10, 0.01)), "in part"),  # it looks far, its own pixels decide
-        (model("vit", (9.0, 10.0), 1, sees(10, 0.7, 0.5)), "no"),
-        (model("swin", (8.0,), 16, sees(3, 0.1)), "yes"),
-        (model("swin", (30.0,), 16, sees(3, 0.1)), "no"),
+        (model("vit", (30.0, 10.0), 1, sees(10, 0.7)), SHOWN),
+        (model("vit", (30.0, 10.0), 1, sees(10, 0.01)), PART),  # it looks far, its own pixels decide
+        (model("vit", (9.0, 10.0), 1, sees(10, 0.7, 0.5)), NOT),
+        (model("swin", (8.0,), 16, sees(3, 0.1)), SHOWN),
+        (model("swin", (30.0,), 16, sees(3, 0.1)), NOT),
     ],
 )
 def test_a_textbooks_word_is_seen_only_where_it_was_measured(found: Found, seen: str) -> None:
-    assert words.claims([found])[0].seen == seen
+    (sight,) = words.claims([found])[0].sights
+    assert sight.seen == seen
 
 
 @pytest.mark.parametrize(
     ("layers", "seen"),
     [
-        ((sees(3, 0.1, 0.1), sees(12, 0.5)), "yes"),
-        ((sees(3, 0.1), sees(25, 0.5)), "in part"),
-        ((sees(9, 1), sees(9, 1)), "no"),
+        ((sees(3, 0.1, 0.1), sees(12, 0.5)), SHOWN),
+        ((sees(3, 0.1), sees(25, 0.5)), PART),
+        ((sees(3, 0.1), sees(Interval(19, 18, 21), 0.5)), PART),  # it may be as much as it could
+        ((sees(9, 1), sees(9, 1)), NOT),
     ],
 )
 def test_a_cnn_is_said_to_see_more_only_where_its_field_grew(layers: tuple[Sees, ...], seen: str) -> None:
     (claim,) = words.claims([model("resnet", (), 1, *layers)])
-    assert claim.seen == seen
-    assert "20 px" in claim.found
+    (sight,) = claim.sights
+    assert sight.seen == seen
+    assert "20.0 px" in sight.figure
+
+
+def test_a_summary_names_each_claim_once_after_what_was_found() -> None:
+    near, far = (
+        dataclasses.replace(model("vit", (30.0,), 1, sees(half, 0.01)), name=name)
+        for name, half in (("near", 0.04), ("far", 12.3))
+    )
+    found = [near, far, model("swin", (8.0,), 16, sees(3, 0.1), sees(9, 0.4))]
+    said = words.verdict(found)
+    assert len(said) == 3
+    assert "12.3 px in far, 9.0 px in it and under 0.1 px in near" in said[0]
+    assert said[1].startswith("Of what textbooks say, shown here: windows")
+    assert said[2] == "Shown in part: attention sees the whole image from the first layer on."
+    assert "from 12.3 px in far down to under 0.1 px in near" in words.verdict([*found, near])[0]

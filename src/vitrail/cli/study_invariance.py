@@ -89,7 +89,7 @@ def _outcome(call: Call[InvarianceOptions], done: Done) -> Outcome:
     print()
     for sentence in words.verdict(done.found):
         print(wrapped(sentence))
-    claims = [{"brief": c.brief, "says": c.says, "seen": c.seen, "found": c.found} for c in words.claims(done.found)]
+    claims = [claim.record() for claim in words.claims(done.found)]
     return Outcome(
         result={"study": done.folder, "claims": claims, "failed": done.failed},
         outputs=done.outputs,

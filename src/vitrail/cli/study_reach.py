@@ -66,6 +66,7 @@ def reach(call: Call[ReachOptions]) -> Outcome:
 def _dry(asked: Asked) -> Outcome:
     from vitrail.contracts import Backbone
     from vitrail.cost.count import gmacs
+    from vitrail.report.numbers import share
     from vitrail.study.reach.study import open_all
 
     opened = open_all(asked)
@@ -81,7 +82,7 @@ def _dry(asked: Asked) -> Outcome:
     whole = sum(float(str(one["gmacs"])) for one in told)
     rows = [
         [str(one["model"]), str(one["states"]), str(one["layers"]), f"{one['gmacs']:,.1f}",
-         f"{float(str(one['gmacs'])) / whole:.0%}"]
+         share(float(str(one["gmacs"])) / whole)]
         for one in told
     ]  # fmt: skip
     headers = ["model", "states", "layers", "GMACs", "share"]
@@ -96,7 +97,7 @@ def _outcome(done: Done, given: Sequence[str]) -> Outcome:
     print()
     for sentence in words.verdict(done.found):
         print(wrapped(sentence))
-    claims = [{"model": c.name, "says": c.says, "seen": c.seen, "found": c.found} for c in words.claims(done.found)]
+    claims = [claim.record() for claim in words.claims(done.found)]
     return Outcome(
         result={"study": done.folder, "claims": claims, "failed": done.failed},
         outputs=done.outputs,

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 
 from vitrail.report import study_charts as charts
+from vitrail.report.numbers import share
 from vitrail.report.study_page import Chart, Part, StudyPage, Table, Trace, write_study
 from vitrail.report.study_tables import write_csv, write_json
+from vitrail.study import claims
 from vitrail.study.folder import Study
 from vitrail.study.invariance import words
 from vitrail.study.invariance.conditions import CIRCULAR, EDGE, FAMILIES, PATCHES, Condition
 from vitrail.study.invariance.consistency import MEASURES, MOVED, STAYS
 from vitrail.study.invariance.measured import Found, Row
 from vitrail.study.statistics.intervals import Interval
+from vitrail.study.statistics.words import listed
 
 KIND = "invariance"
 COLUMNS = (
@@ -35,9 +38,10 @@ def write(
     about: source, split, and other facts of the study in words.  failed: name -> why it was not measured.
     """
     folder = study.folder
+    told = [claim.record() for claim in words.claims(found)]
     tables = [
         write_csv(folder / "results.csv", COLUMNS, _rows(found)),
-        write_json(folder / "results.json", {"claims": words.claims(found), "models": found, "failed": failed}),
+        write_json(folder / "results.json", {"claims": told, "models": found, "failed": failed}),
     ]
     page = StudyPage(
         kind=KIND,
@@ -65,18 +69,15 @@ def _cautions(found: Sequence[Found], about: Mapping[str, str]) -> list[str]:
     said = []
     sides = sorted({one.side for one in found})
     if len(sides) > 1:
-        told = words.listed([f"{side}" for side in sides])
+        told = listed([f"{side}" for side in sides])
         said.append(f"The models take images of {told} pixels: a shift by a pixel is not the same for all.")
     images = max((one.images for one in found), default=0)
     if images < 50:
         said.append(f"{images} images are few: intervals are wide, and most comparisons cannot tell.")
-    for one in found:
-        state = one.state(words.TRAINED)
-        if state is not None and state.alike >= words.SAME:
-            said.append(
-                f"{one.name} gives the same answer to two different images in {words.plainly(state.alike)} of pairs:"
-                " that its answer stays says little."
-            )
+    trained = [(one, state) for one in found if (state := one.state(words.TRAINED)) is not None]
+    dull = [f"{one.name} ({share(state.alike)} of pairs)" for one, state in trained if state.alike >= words.SAME]
+    if dull:
+        said.append(f"That an answer stays says little of {listed(dull)}: two different images often have the same.")
     if about.get("strangers"):
         said.append(about["strangers"])
     return said
@@ -103,9 +104,8 @@ def _rows(found: Sequence[Found]) -> Iterator[Mapping[str, Any]]:
 
 
 def _parts(found: Sequence[Found], conditions: Sequence[Condition], about: Mapping[str, str]) -> Iterator[Part]:
-    told = [claim.sentence for claim in words.claims(found) if claim.seen != "not measured"]
-    if told:
-        yield Part("textbook", "What a textbook says", told, split=about["split"])
+    if told := words.claims(found):
+        yield claims.part(told, about["split"])
     for state, measure, anchor, title, axis in (
         (words.TRAINED, STAYS, "trained", "Trained models", "images whose answer stays"),
         (words.UNTRAINED, MOVED, "untrained", "The same models with fresh weights", "how far outputs moved"),
@@ -119,7 +119,7 @@ def _parts(found: Sequence[Found], conditions: Sequence[Condition], about: Mappi
         for one, without in placeless:
             own = one.side // one.cell
             row = without.of(PATCHES, own)
-            whole = one.state(without.state.removesuffix(f", {words.PLACELESS}"))
+            whole = one.state(words.without_places(without.state))
             beside = whole.of(PATCHES, own) if whole else None
             cells = [_cell(r.values[MOVED]) if r else "" for r in (beside, row)]
             rows.append([one.name, without.state.split(",")[0], f"{own} x {own}", *cells])
@@ -165,17 +165,17 @@ def _of_state(
             measured = one.state(state)
             assert measured is not None, "only models with the state are there"
             cells = [_short(row.values[shown]) if (row := measured.of(family)) else "" for family in families]
-            rows.append([one.name, *cells, words.plainly(measured.alike)] if shown == STAYS else [one.name, *cells])
-        columns = ["model", *families, *(["another image"] if shown == STAYS else [])]
+            rows.append([one.name, *cells, share(measured.alike)] if shown == STAYS else [one.name, *cells])
+        columns = ["model", *families, *(["by chance"] if shown == STAYS else [])]
         note = "In percent: the mean over all strengths of a kind, and its 95 % interval."
         if shown == STAYS:
-            note += " Another image: how often two different images have the same answer."
+            note += " By chance: how often two different images have the same answer."
         tables.append(Table(what, columns, rows, note, numbers=columns[1:]))
     tables.append(_all(there, state, conditions, measure, axis))
     words_of = []
     scores = [f"{one.name} {one.score}" for one in there if one.score]
     if state == words.TRAINED and scores:
-        words_of.append(f"How good they are on {split}: {words.listed(scores)}.")
+        words_of.append(f"How good they are on {split}: {listed(scores)}.")
     if state == words.UNTRAINED:
         words_of.append("Fresh weights show what the architecture itself keeps, before it has seen an image.")
     return Part(anchor, title, words_of, tables, drawn, split=split)
@@ -198,7 +198,7 @@ def _half(condition: Condition, there: Sequence[Found]) -> str:
     if condition.family not in (CIRCULAR, EDGE):
         return ""
     whose = [one.name for one in there if one.cell == 2 * condition.amount]
-    return f" (half a patch of {words.listed(whose)})" if whose else ""
+    return f" (half a patch of {listed(whose)})" if whose else ""
 
 
 def _row(one: Found, state: str, condition: Condition) -> Row | None:
@@ -229,9 +229,7 @@ def _caption(family: str, measure: str) -> str:
 
 def _short(value: Interval) -> str:
     """In percent, for a table of many columns."""
-    if not math.isfinite(value.value):
-        return ""
-    return f"{100 * value.value:.0f} ({100 * value.low:.0f} to {100 * value.high:.0f})"
+    return _cell(value).replace(" %", "")
 
 
 def _cell(value: Interval) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.contracts import Source
-from vitrail.errors import DataError, IntegrityError, UsageError, VitrailError
+from vitrail.errors import DataError, IntegrityError, Interrupted, UsageError, VitrailError
 from vitrail.predict.naming import file_safe
 from vitrail.report.study_tables import write_json
 from vitrail.run.ending import threads
@@ -183,6 +183,8 @@ def _all(
         try:
             shown = list(samples(opened.source, opened.indices, images, subject.preprocessor.channels))
             one = measure(subject, shown, opened.conditions, asked.seeds, device)
+        except Interrupted:
+            raise
         except (VitrailError, RuntimeError, MemoryError) as error:
             failed[subject.name] = _reason(error)
             study.note(subject.name, state="failed", reason=failed[subject.name])

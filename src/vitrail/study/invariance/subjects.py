@@ -123,6 +123,7 @@ def open_subjects(
         if "/" in name or name.startswith("."):
             raise UsageError(f"{name}: no such folder; expected a run folder, a model folder or a model's name")
         variant(name)  # offers the nearest right one
+    called = _called(list(dict.fromkeys(given)))
     first = next(iter(runs.values()), None)
     if first is None and data is None:
         raise UsageError("none of these models is trained, so none says on which images: state --data")
@@ -139,24 +140,40 @@ def open_subjects(
         for text, artifact in runs.items():
             score = _score(text, artifact.task, split)
             subjects.append(
-                Subject(_named(text), artifact, artifact.config, artifact.task, artifact.preprocessor, score)
+                Subject(called[text], artifact, artifact.config, artifact.task, artifact.preprocessor, score)
             )
         subjects += [_fresh(name, first.task, first.config) for name in names]
     else:
         source, indices, split, made = _without_runs(names, str(data), journal)
         subjects += made
-    order = {_named(text): place for place, text in enumerate(dict.fromkeys(given))}
-    _refuse_twice([subject.name for subject in subjects])
+    order = {called[text]: place for place, text in enumerate(dict.fromkeys(given))}
     return sorted(subjects, key=lambda subject: order[subject.name]), source, list(indices), split
 
 
-def _named(text: str) -> str:
-    """A run's folder by its own name; a model's name as it is."""
+def _called(given: Sequence[str]) -> dict[str, str]:
+    """What each is called: a model by its name, a folder by as much of its path as no other has.
+
+    Raises UsageError where two are the same folder.
+    """
+    parts = {text: _parts(text) for text in given}
+    named = {}
+    for text, own in parts.items():
+        others = [other for word, other in parts.items() if word != text]
+        if own in others:
+            raise UsageError(f"{text} stands twice among the models: leave one out")
+        lengths = range(1, len(own))
+        least = next((n for n in lengths if all(own[-n:] != other[-n:] for other in others)), len(own))
+        named[text] = "/".join(own[-least:])
+    return named
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """Of a folder, its path without what every run has; of a model's name, itself."""
     path = Path(text)
     if not path.exists():
-        return text
+        return (text,)
     resolved = path.resolve()
-    return resolved.parent.parent.name if resolved.parent.name == "model" else resolved.name
+    return (resolved.parent.parent if resolved.parent.name == "model" else resolved).parts
 
 
 def _score(text: str, task: Task, split: str) -> str:
@@ -165,14 +182,6 @@ def _score(text: str, task: Task, split: str) -> str:
         return ""
     value = Run.open(text).metrics.get(split, {}).get(task.headline)
     return "" if value is None else f"{task.headline} {value:.3g}"
-
-
-def _refuse_twice(names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(
-                f"two models are called {name}: rename one of the folders, so that figures can be told apart"
-            )
 
 
 def _fresh(name: str, task: Task, like: Config) -> Subject:

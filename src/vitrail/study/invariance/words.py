@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from vitrail.models import variant
+from vitrail.report import numbers
+from vitrail.report.numbers import share
+from vitrail.study import claims as claimed
+from vitrail.study.claims import NOT, SHOWN, UNKNOWN, Claim, Sight, Verdict
 from vitrail.study.invariance.conditions import CIRCULAR, EDGE, PATCHES
 from vitrail.study.invariance.consistency import MOVED, STAYS
 from vitrail.study.invariance.measured import Found, Measured
 from vitrail.study.statistics.intervals import Interval
+from vitrail.study.statistics.words import listed
 
 TRAINED, UNTRAINED = "trained", "untrained"
 PLACELESS = "no positions"
@@ -26,40 +30,15 @@ PARTS = 4
 """Parts a side that an image is cut into to ask whether a model needs them where they are."""
 FEWEST = 8
 """Images below which nothing is compared."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What a textbook says, and what was found. brief: in a few words.  seen: "shown", "not shown", "cannot tell",
-    "not measured".  found: the figures.
-    """
-
-    brief: str
-    says: str
-    seen: str
-    found: str
-
-    @property
-    def sentence(self) -> str:
-        """Both in one."""
-        return f"A textbook says: {self.says} {self.seen[0].upper()}{self.seen[1:]} here. {self.found}"
+WAY = "how far it moves, of the way to another image"
 
 
 def verdict(found: Sequence[Found]) -> list[str]:
     """Who keeps an answer under what, then which claims are seen here and which are not."""
-    said = []
-    for family in (EDGE, PATCHES):
-        sentence = steadiest(found, family)
-        if sentence:
-            said.append(sentence)
-    told: dict[str, list[str]] = {}
-    for claim in claims(found):
-        briefs = told.setdefault(claim.seen, [])
-        if claim.brief not in briefs:
-            briefs.append(claim.brief)
-    heads = {"shown": "Of what textbooks say, shown here", "not shown": "Not shown here", "cannot tell": "Cannot tell"}
-    said += [f"{head}: {'; '.join(told[seen])}." for seen, head in heads.items() if seen in told]
-    return said or ["Too little was measured to say anything; the tables have what there is."]
+    said = [sentence for family in (EDGE, PATCHES) if (sentence := steadiest(found, family))]
+    return [*said, *claimed.summary(claims(found))] or [
+        "Too little was measured to say anything; the tables have what there is."
+    ]
 
 
 def steadiest(found: Sequence[Found], family: str) -> str:
@@ -72,136 +51,123 @@ def steadiest(found: Sequence[Found], family: str) -> str:
     if not there:
         return ""
     there.sort(key=lambda entry: -entry[0].value)
-    share, best, state = there[0]
-    what = f"Under {family} (mean over all strengths), {best.name} keeps its answer on {percent(share)} of the images"
+    kept, best, state = there[0]
+    what = f"Under {family} {best.name} keeps its answer on {percent(kept)} of the images"
     if len(there) > 1:
-        others = [other for value, other, _ in there[1:] if value.high >= share.low]
+        others = [other for value, other, _ in there[1:] if value.high >= kept.low]
         told = (
-            f"; that {listed([o.name for o in others])} would keep it as often cannot be ruled out"
+            f"; {listed([o.name for o in others])} may keep it as often"
             if others
             else (f", more often than {listed([other.name for _, other, _ in there[1:]])}")
         )
         what += told
-    return f"{what}. Two different images have the same answer in {plainly(state.alike)} of pairs."
+    return f"{what}. By chance, two images agree in {share(state.alike)} of pairs."
 
 
 def claims(found: Sequence[Found]) -> list[Claim]:
-    """All claims, in the order of a textbook."""
-    return [
-        _convolutions(found), _without_bias(found), *_by_training(found), *_patches(found), *_order(found),
-        *_bags(found),
-    ]  # fmt: skip
+    """All claims that are of one of these models, in the order of a textbook."""
+    return claimed.told(
+        [_convolutions(found), _without_bias(found), _by_training(found), _patches(found), _order(found), _bags(found)]
+    )
 
 
 def _convolutions(found: Sequence[Found]) -> Claim:
-    says = "a convolution answers a shifted image with a shifted map, so a CNN's answer hardly changes under a shift."
-    brief = "a CNN's answer hardly changes under a shift"
-    rows = _states(found, UNTRAINED, CIRCULAR, CONVOLUTIONAL)
-    if not rows:
-        return Claim(brief, says, "not measured", "No CNN is among the models.")
-    moved = [f"{one.name} with fresh weights moves {way(value)}" for one, value in rows]
-    moved += [f"{one.name} trained {way(value)}" for one, value in _states(found, TRAINED, CIRCULAR, CONVOLUTIONAL)]
-    seen = "cannot tell"
-    if all(value.high < HARDLY for _, value in rows):
-        seen = "shown"
-    elif any(value.low > HARDLY for _, value in rows):
-        seen = "not shown"
+    sights = [
+        Sight(one.name, state, SHOWN if value.high < HARDLY else NOT if value.low > HARDLY else UNKNOWN, percent(value))
+        for state in (UNTRAINED, TRAINED)
+        for one, value in _states(found, state, CIRCULAR, CONVOLUTIONAL)
+    ]
     return Claim(
-        brief, says, seen,
-        f"Under circular shifts {listed(moved)} of the way to another image. Strides and padded edges are what keeps it"
-        " from 0.",
+        "a CNN's answer hardly changes under a shift",
+        "A convolution answers a shifted image with a shifted map, so a CNN's answer hardly changes under a shift.",
+        WAY, tuple(sights),
+        f"Under circular shifts; shown where it moves less than {share(HARDLY)} of the way, with its interval. Strides "
+        "and padded edges are what keeps it from 0.",
     )  # fmt: skip
 
 
 def _without_bias(found: Sequence[Found]) -> Claim:
-    brief = "an untrained ViT's answer changes more under a shift than an untrained CNN's"
-    says = "a ViT has weaker inductive bias than a CNN: before it is trained, a shift changes its answer more."
     cnns, vits = (_states(found, UNTRAINED, CIRCULAR, of) for of in (CONVOLUTIONAL, PLAIN))
-    if not cnns or not vits:
-        return Claim(brief, says, "not measured", "It takes a CNN and a ViT side by side.")
-    told = {compared(vit, cnn) for _, vit in vits for _, cnn in cnns}
-    seen = "shown" if told == {"more"} else "not shown" if told == {"less"} else "cannot tell"
-    figures = [f"{one.name} moves {way(value)}" for one, value in (*vits, *cnns)]
+    sights = [
+        Sight(f"{vit.name} beside {cnn.name}", UNTRAINED, _more(moved, other), f"{percent(moved)}, {percent(other)}")
+        for vit, moved in vits
+        for cnn, other in cnns
+    ]
     return Claim(
-        brief, says, seen, f"With fresh weights, under circular shifts, {listed(figures)} of the way to another image."
-    )
+        "an untrained ViT's answer changes more under a shift than an untrained CNN's",
+        "A ViT has weaker inductive bias than a CNN: before it is trained, a shift changes its answer more.",
+        f"{WAY}, each", tuple(sights), "Under circular shifts. Shown where the two intervals stand apart.",
+    )  # fmt: skip
 
 
-def _by_training(found: Sequence[Found]) -> list[Claim]:
+def _by_training(found: Sequence[Found]) -> Claim:
     """Of each plain ViT that was trained."""
-    says = "what a ViT lacks in inductive bias it learns: training makes its answer steadier under a shift."
-    made = []
+    sights = []
     for one in found:
         before, after = one.state(UNTRAINED), one.state(TRAINED)
         if family_of(one) not in PLAIN or before is None or after is None:
             continue
         fresh, trained = _moved(before, EDGE), _moved(after, EDGE)
-        if fresh is None or trained is None:
-            continue
-        seen = {"less": "shown", "more": "not shown"}.get(compared(trained, fresh), "cannot tell")
-        made.append(
-            Claim(
-                f"training makes {one.name} steadier under a shift", says, seen,
-                f"{one.name}: {way(fresh)} of the way to another image before, {way(trained)} after.",
-            )
-        )  # fmt: skip
-    return made
+        if fresh is not None and trained is not None:
+            figure = f"{percent(fresh)} before, {percent(trained)} after"
+            sights.append(Sight(one.name, "both", _more(fresh, trained), figure))
+    return Claim(
+        "training makes a ViT steadier under a shift",
+        "What a ViT lacks in inductive bias it learns: training makes its answer steadier under a shift.",
+        WAY, tuple(sights), "Under shifts with the edge repeated. Shown where the two intervals stand apart.",
+    )  # fmt: skip
 
 
-def _patches(found: Sequence[Found]) -> list[Claim]:
+def _patches(found: Sequence[Found]) -> Claim:
     """Of each plain ViT: a whole patch against half of one."""
-    says = "a ViT cuts the image into patches, so a shift by a whole patch changes less than one by half a patch."
-    made = []
+    sights = []
     for one in found:
         state = one.state(TRAINED) or one.state(UNTRAINED)
         if family_of(one) not in PLAIN or state is None or one.images < FEWEST:
             continue
         whole, half = (_moved(state, CIRCULAR, amount) for amount in (one.cell, one.cell // 2))
-        if whole is None or half is None:
-            continue
-        seen = {"less": "shown", "more": "not shown"}.get(compared(whole, half), "cannot tell")
-        made.append(
-            Claim(
-                f"a shift by a whole patch changes {one.name} less than one by half", says, seen,
-                f"{one.name}, {state.state}, shifted in a circle by {one.cell} px, a patch, moves {way(whole)} of the"
-                f" way to another image, by half of that {way(half)}.",
-            )
-        )  # fmt: skip
-    return made
+        if whole is not None and half is not None:
+            figure = f"{percent(whole)} by {one.cell} px, {percent(half)} by {one.cell // 2}"
+            sights.append(Sight(one.name, state.state, _more(half, whole), figure))
+    return Claim(
+        "a shift by a whole patch changes a ViT's answer less than one by half a patch",
+        "A ViT cuts the image into patches, so a shift by a whole patch changes less than one by half a patch.",
+        WAY, tuple(sights), "Under circular shifts. Shown where the two intervals stand apart.",
+    )  # fmt: skip
 
 
-def _order(found: Sequence[Found]) -> list[Claim]:
+def _order(found: Sequence[Found]) -> Claim:
     """Of each model that was measured without positions, its own patches laid out anew."""
-    says = "attention does not see the order of patches; what a ViT knows of places is in its position embedding."
-    made = []
+    sights = []
     for one in found:
         own = one.side // one.cell
         for state in one.states:
             if not state.state.endswith(PLACELESS) or (row := state.of(PATCHES, own)) is None:
                 continue
-            whole = one.state(state.state.removesuffix(f", {PLACELESS}"))
-            with_them = _moved(whole, PATCHES, own) if whole else None
+            with_them = _moved(whole, PATCHES, own) if (whole := one.state(without_places(state.state))) else None
             moved = row.values[MOVED]
-            if not math.isfinite(moved.value):
-                continue
-            seen = "shown" if moved.high < EXACT else "not shown"
-            beside = f", and {way(with_them)} with them" if with_them else ""
-            made.append(
-                Claim(
-                    "only its position embedding tells a ViT the order of patches", says, seen,
-                    f"{one.name}, {state.state.split(',')[0]}: with its {own} x {own} patches laid out anew its output"
-                    f" moves {moved.value:.1g} of the way to another image without positions{beside}.",
-                )
-            )  # fmt: skip
-    return made
+            if math.isfinite(moved.value):
+                beside = f", {percent(with_them)} with them" if with_them else ""
+                seen = SHOWN if moved.high < EXACT else NOT
+                figure = f"{percent(moved)} without positions{beside}"
+                sights.append(Sight(one.name, without_places(state.state), seen, figure))
+    return Claim(
+        "only its position embedding tells a ViT the order of patches",
+        "Attention does not see the order of patches; what a ViT knows of places is in its position embedding.",
+        WAY, tuple(sights),
+        f"A model's own patches laid out anew. Shown where without positions nothing moves but by rounding, less than "
+        f"{share(EXACT)}.",
+    )  # fmt: skip
 
 
-def _bags(found: Sequence[Found]) -> list[Claim]:
+def without_places(state: str) -> str:
+    """Of a state without positions the one with them."""
+    return state.removesuffix(f", {PLACELESS}")
+
+
+def _bags(found: Sequence[Found]) -> Claim:
     """Of each trained model: how much of the answer stays where only patches, and not their places, are left."""
-    says = (
-        "a model that sees globally uses how parts are arranged, so an answer does not survive patches laid out anew."
-    )
-    made = []
+    sights = []
     for one in found:
         state = one.state(TRAINED)
         rows = [row for row in state.rows if row.family == PATCHES and math.isfinite(row.amount)] if state else []
@@ -211,18 +177,22 @@ def _bags(found: Sequence[Found]) -> list[Claim]:
         row = min(rows, key=lambda row: (row.amount != own, abs(row.amount - PARTS)))
         stays = row.values[STAYS]
         half = (1 + state.alike) / 2  # between always and what another image would keep
-        seen = "shown" if stays.high < half else "not shown" if stays.low > half else "cannot tell"
-        if state.alike >= SAME:
-            seen = "cannot tell"
-        made.append(
-            Claim(
-                f"{one.name} needs its parts where they are", says, seen,
-                f"{one.name}, trained, keeps its answer on {percent(stays)} of the images with {row.amount:g} x"
-                f" {row.amount:g} patches laid out anew; two different images agree in {plainly(state.alike)} of"
-                " pairs.",
-            )
-        )  # fmt: skip
-    return made
+        seen = SHOWN if stays.high < half else NOT if stays.low > half else UNKNOWN
+        figure = f"{percent(stays)} with {row.amount:g} x {row.amount:g} patches; {share(state.alike)} by chance"
+        sights.append(Sight(one.name, TRAINED, seen if state.alike < SAME else UNKNOWN, figure))
+    return Claim(
+        "a model needs its parts where they are",
+        "A model that sees globally uses how parts are arranged, so an answer does not survive patches laid out anew.",
+        "images whose answer stays", tuple(sights),
+        "Chance is how often two different images have the same answer. Shown where, with its interval, less than half"
+        " of what lies between chance and all stays.",
+    )  # fmt: skip
+
+
+def _more(one: Interval, other: Interval) -> Verdict:
+    """Whether the one is more than the other, as a claim would have it."""
+    seen: dict[str, Verdict] = {"more": SHOWN, "less": NOT}
+    return seen.get(compared(one, other), UNKNOWN)
 
 
 def compared(one: Interval, other: Interval) -> str:
@@ -248,25 +218,9 @@ def _moved(state: Measured, family: str, amount: float | None = None) -> Interva
     return row.values[MOVED] if row is not None and math.isfinite(row.values[MOVED].value) else None
 
 
-def percent(share: Interval) -> str:
+def percent(part: Interval) -> str:
     """A share with its interval."""
-    between = f" ({100 * share.low:.0f} to {100 * share.high:.0f} %)" if share.known else ""
-    return f"{100 * share.value:.0f} %{between}"
-
-
-def plainly(share: float) -> str:
-    """A share that has no interval."""
-    return f"{100 * share:.0f} %"
-
-
-def way(value: Interval) -> str:
-    """A distance in shares of that between two images."""
-    return percent(value)
-
-
-def listed(names: Sequence[str], last: str = "and") -> str:
-    """a, b and c."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}" if names else ""
+    return numbers.share_between(part.value, part.low, part.high)
 
 
 METHOD = (

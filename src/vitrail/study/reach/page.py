@@ -12,10 +12,10 @@ from vitrail.report import study_charts as charts
 from vitrail.report.statistics import Doubles
 from vitrail.report.study_page import Chart, Part, StudyPage, Table, Trace, write_study
 from vitrail.report.study_tables import write_csv, write_json
+from vitrail.study import claims
 from vitrail.study.folder import MEASURED, Study
 from vitrail.study.reach import words
 from vitrail.study.reach.measured import Found, StateFound
-from vitrail.study.statistics.intervals import Interval
 
 KIND = "reach"
 COLUMNS = (
@@ -35,9 +35,13 @@ def write(
     about: source, split and command in words.  failed: name -> why it was not measured.
     """
     folder = study.folder
+    told = [claim.record() for claim in words.claims(found)]
     tables = [
         write_csv(folder / "results.csv", COLUMNS, list(_rows(found))),
-        write_json(folder / "results.json", {"claims": words.claims(found), "models": found, "failed": failed}),
+        write_json(
+            folder / "results.json",
+            {"claims": told, "models": found, "failed": failed},
+        ),
     ]
     images = max((len(one.images) for one in found), default=0)
     page = StudyPage(
@@ -101,10 +105,8 @@ def _rows(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
 
 def _parts(found: Sequence[Found], pictures: Pictures, split: str) -> Iterator[Part]:
     shown = [(one, state) for one in found for state in one.states]
-    claimed = words.claims(found)
-    rows = [[claim.name, claim.says, claim.seen, claim.found] for claim in claimed]
-    said = Table("What is said, and what is seen here", ("model", "said", "seen", "measured"), rows)
-    yield Part("claims", "What is said and what is seen", _CLAIMS, [said], split=split)
+    if told := words.claims(found):
+        yield claims.part(told, split)
     looking = [(one, state) for one, state in shown if state.looks]
     if looking:
         missing = [f"{one.name}: {one.lack}." for one in found if one.lack]
@@ -114,10 +116,6 @@ def _parts(found: Sequence[Found], pictures: Pictures, split: str) -> Iterator[P
     yield Part("field", "From how far pixels count", _FIELD, [_sizes(shown)], list(_fields(found, pictures)), split)
 
 
-_CLAIMS = (
-    f"A head is called global where it looks {words.GLOBAL:.0%} as far as attention that is spread evenly over the "
-    f"image would, near where it looks at most {words.LOCAL:.0%} as far.",
-)
 _DISTANCE = (
     "Each dot is a head: how many pixels away, on the mean, what it looks at is. A head on the dotted line looks as "
     "far as one that gives every patch the same attention; fresh weights do nearly that, and so look far without "
@@ -137,18 +135,14 @@ def _named(one: Found, state: StateFound) -> str:
 def _distances(looking: Sequence[tuple[Found, StateFound]]) -> Table:
     columns = ("model", "layer", "mean, px", "heads, px", "allowed, px", "even, px", "windows")
     rows = [
-        [_named(one, state), str(number + 1), _bare(looks.mean), words.heads(looks),
-         f"{looks.allowed:.1f}", f"{one.even:.1f}", str(looks.windows)]
+        [_named(one, state), str(number + 1), words.bare(looks.mean), words.heads(looks),
+         words.distance(looks.allowed), words.distance(one.even), str(looks.windows)]
         for one, state in looking
         for number, looks in enumerate(state.looks)
         if number in _told(len(state.looks))
     ]  # fmt: skip
     note = "First, middle and last layer; every layer is in results.csv. Intervals: 95 %, over images."
     return Table("Attention distance", columns, rows, note, columns[2:])
-
-
-def _bare(interval: Interval) -> str:
-    return words.pixels(interval).replace(" px", "")
 
 
 def _told(count: int) -> set[int]:
@@ -173,8 +167,8 @@ def _heads(looking: Sequence[tuple[Found, StateFound]]) -> list[Chart]:
 def _sizes(shown: Sequence[tuple[Found, StateFound]]) -> Table:
     columns = ("model", "layer", "grid", "half, px", "90 %, px", "beyond its cell", "even, px", "can count, px")
     rows = [
-        [_named(one, state), str(number + 1), f"{sees.grid[0]} x {sees.grid[1]}", _bare(sees.size.half),
-         _bare(sees.size.most), words.share(sees.size.beyond), f"{sees.even:.1f}",
+        [_named(one, state), str(number + 1), f"{sees.grid[0]} x {sees.grid[1]}", words.bare(sees.size.half),
+         words.bare(sees.size.most), words.share(sees.size.beyond), words.distance(sees.even),
          "all" if sees.whole == 1 else f"{sees.box[0]} x {sees.box[1]}"]
         for one, state in shown
         for number, sees in enumerate(state.sees)

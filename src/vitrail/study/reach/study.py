@@ -17,7 +17,7 @@ import torch
 
 from vitrail import durable
 from vitrail.contracts import Source
-from vitrail.errors import DataError, IntegrityError, UsageError, VitrailError
+from vitrail.errors import DataError, IntegrityError, Interrupted, UsageError, VitrailError
 from vitrail.models import family_of
 from vitrail.predict.naming import file_safe
 from vitrail.report.statistics import Doubles
@@ -161,6 +161,8 @@ def _all(
                 path.parent.mkdir(exist_ok=True)
                 durable.write_file(path.with_suffix(".npz"), _packed(kept[1]))
                 write_json(path, kept[0].record())  # last: it says that the model is measured
+            except Interrupted:
+                raise
             except (VitrailError, RuntimeError, MemoryError) as error:
                 failed[subject.name] = (str(error).strip() or type(error).__name__).splitlines()[0]
         if kept is None:

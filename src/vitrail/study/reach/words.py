@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from vitrail.study.reach.measured import Found, Looks, Sees, StateFound
+from vitrail.report import numbers
+from vitrail.study import claims as claimed
+from vitrail.study.claims import NOT, PART, SHOWN, Claim, Sight
+from vitrail.study.reach.measured import Found, Looks, StateFound
 from vitrail.study.statistics.intervals import Interval
+from vitrail.study.statistics.words import listed
 
 GLOBAL = 0.75
 """A head looks globally if at least so far, as a share of how far attention spread evenly over the image looks."""
 LOCAL = 0.5
-"""And nearby if at most so far."""
+"""Windows keep heads near where they look less far than this on the mean, as the same share."""
 OWN = 0.5
 """A field is the cell's own if at least so much of it lies within the cell."""
-EVEN = 0.95
-"""A head looks at all alike if it looks at least so far, as the same share."""
 GROWS = 1.2
 """How many times larger the last layer's field must be than the first's to be called so."""
 
@@ -38,126 +39,120 @@ LIMITS = (
 )
 
 
-@dataclass(frozen=True)
-class Claim:
-    """What a textbook says of a model, and whether it is seen here: "yes", "in part" or "no"."""
+def verdict(found: Sequence[Found]) -> list[str]:
+    """How far the models see in the end, then what of textbooks' claims is seen here."""
+    return [*_farthest(found), *claimed.summary(claims(found))] or ["Nothing could be said of these models."]
 
-    name: str
-    says: str
-    seen: str
-    found: str
+
+def _farthest(found: Sequence[Found]) -> list[str]:
+    """The sizes of the last fields, the largest first; of more models than are named at once the two ends."""
+    last = sorted(
+        ((one.states[0].sees[-1].size.half, one) for one in found if one.states and one.states[0].sees),
+        key=lambda pair: -pair[0].value,
+    )
+    if not last:
+        return []
+    told = [f"{pixels(half)} in {one.name}{_fresh(one, found)}" for half, one in last]
+    ends = listed(told) if len(told) <= claimed.NAMED else f"from {told[0]} down to {told[-1]}"
+    fresh = "" if any(one.where for one in found) else ", with fresh weights"
+    return [f"How far a cell sees in the end{fresh}: half of what counts in it lies within {ends}."]
+
+
+def _fresh(one: Found, found: Sequence[Found]) -> str:
+    return " (not trained)" if not one.where and any(other.where for other in found) else ""
 
 
 def claims(found: Sequence[Found]) -> list[Claim]:
-    """Of each model what is said of its kind, as its last state (trained where it is) shows it."""
-    made = []
-    for one in found:
-        for state in one.states:
-            made += [claim for claim in (_first_looks(one, state), _windows(one, state), _grows(one, state)) if claim]
-    return made
+    """Of each claim what every model of its kind shows, in each state."""
+    states = [(one, state) for one in found for state in one.states]
+    return claimed.told([_first_looks(states), _windows(states), _grows(states)])
 
 
-def verdict(found: Sequence[Found]) -> list[str]:
-    """A sentence a claim."""
-    every = claims(found)
-    counts = [f"{sum(c.seen == seen for c in every)} {_seen(seen)}" for seen in ("yes", "in part", "no")]
-    said = [f"Of {len(every)} things that are said of such models, {counts[0]}, {counts[1]}, {counts[2]}."]
-    said += [
-        f"{claim.name}: {claim.says[0].lower()}{claim.says[1:]}: {_seen(claim.seen)}. {claim.found}" for claim in every
-    ]
-    return said if every else ["Nothing could be said of these models."]
-
-
-def _seen(seen: str) -> str:
-    return {"yes": "seen here", "in part": "seen in part", "no": "not seen"}[seen]
-
-
-def _called(one: Found, state: StateFound) -> str:
-    return f"{one.name}, {state.name}"
-
-
-def _first_looks(one: Found, state: StateFound) -> Claim | None:
-    """A ViT sees globally from its first layer on."""
-    if not state.looks or state.looks[0].windows > 1:
-        return None
-    first, own = state.looks[0], state.sees[0]
-    far = [head for head in first.heads if head >= GLOBAL * one.even]
-    near = [head for head in first.heads if head <= LOCAL * one.even]
-    attends = "yes" if far else "no"
-    reaches = 1 - own.size.beyond.value < OWN
-    seen = "yes" if far and reaches else "in part" if far or own.whole == 1 else attends
-    heads = f"{len(far)} of {len(first.heads)} heads look {GLOBAL:.0%} or more as far as evenly spread attention would"
-    text = (
-        f"In its first layer {heads} ({_rounded(one.even)} px), and {len(near)} at most half as far. "
-        f"Of the field of the central cell {share(own.size.beyond)} comes from beyond the cell itself after that "
-        f"layer, and {share(state.sees[-1].size.beyond)} after the last"
+def _first_looks(states: Sequence[tuple[Found, StateFound]]) -> Claim:
+    sights = []
+    for one, state in states:
+        if not state.looks or state.looks[0].windows > 1:
+            continue
+        first, own = state.looks[0].heads, state.sees[0]
+        far = [head for head in first if head >= GLOBAL * one.even]
+        reaches = 1 - own.size.beyond.value < OWN
+        seen = SHOWN if far and reaches else PART if far or own.whole == 1 else NOT
+        later = share(state.sees[-1].size.beyond)
+        figure = f"{len(far)} of {len(first)} heads; {share(own.size.beyond)}, after the last layer {later}"
+        sights.append(Sight(one.name, state.name, seen, figure))
+    return Claim(
+        "attention sees the whole image from the first layer on",
+        "Attention sees the whole image from the first layer on.",
+        "heads that look far; what counts from beyond the cell",
+        tuple(sights),
+        f"A head looks far if it looks at least {numbers.share(GLOBAL)} as far as attention spread evenly over the "
+        "image. Shown where one does in the first layer and half or more of what counts in the central cell comes from "
+        "beyond it; in part where only one of the two holds, or where every pixel could count: "
+        "a cell may look everywhere while its own pixels decide. Fresh weights look far without choosing what at.",
     )
-    text += "." if reaches else ": it may look everywhere, but at first nearly all that counts is its own."
-    if state.name.startswith("untrained") and min(first.heads) > EVEN * one.even:
-        text += " With fresh weights that is no choice: every head looks at all patches nearly alike."
-    return Claim(_called(one, state), "Attention sees the whole image from the first layer on", seen, text)
 
 
-def _windows(one: Found, state: StateFound) -> Claim | None:
-    """Windows restrict how far heads look."""
-    if not state.looks or state.looks[0].windows <= 1:
-        return None
-    first, last = state.looks[0], state.looks[-1]
-    inside = first.mean.value < LOCAL * one.even
-    box = state.sees[0].box
-    text = (
-        f"In the first layer heads look {pixels(first.mean)} on the mean, where windows allow about "
-        f"{_rounded(first.allowed)} and the whole image {_rounded(one.even)}; nothing beyond {box[0]} x {box[1]} px "
-        f"can count. In the last they look {pixels(last.mean)}."
+def _windows(states: Sequence[tuple[Found, StateFound]]) -> Claim:
+    sights = []
+    for one, state in states:
+        if not state.looks or state.looks[0].windows <= 1:
+            continue
+        mean = state.looks[0].mean
+        figure = f"{pixels(mean)} of {distance(one.even)} px, in the last layer {pixels(state.looks[-1].mean)}"
+        sights.append(Sight(one.name, state.name, SHOWN if mean.value < LOCAL * one.even else NOT, figure))
+    return Claim(
+        "windows keep early layers near",
+        "Windows keep early layers near.",
+        "how far heads look at first, of an even look",
+        tuple(sights),
+        f"Shown where heads of the first layer look less than {numbers.share(LOCAL)} as far, on the mean, as attention "
+        "spread evenly over the image would.",
     )
-    return Claim(_called(one, state), "Windows keep early layers near", "yes" if inside else "no", text)
 
 
-def _grows(one: Found, state: StateFound) -> Claim | None:
+def _grows(states: Sequence[tuple[Found, StateFound]]) -> Claim:
     """A CNN, and any hierarchy, sees more with every layer."""
-    if not state.sees or (state.looks and state.looks[0].windows <= 1 and one.family in ("vit", "deit")):
-        return None
-    first, last = state.sees[0], state.sees[-1]
-    grows = last.size.half.value > GROWS * first.size.half.value
-    small = last.size.half.value < last.even
-    seen = "yes" if grows and small else "in part" if grows else "no"
-    text = (
-        f"Half of the field lies within {pixels(first.size.half)} after the first layer and within "
-        f"{pixels(last.size.half)} after the last; spread evenly over the image it would be {_rounded(last.even)} px. "
-        + (
-            "The whole image can count from the first layer on."
-            if first.whole == 1
-            else f"What can count at all grows from {boxed(first, one)} to {boxed(last, one)}."
-        )
-    )
-    says = "Layer by layer a cell sees more, and effectively less than it could"
-    return Claim(_called(one, state), says, seen, text)
-
-
-def boxed(sees: Sees, one: Found) -> str:
-    """23 x 23 px, or the whole image."""
-    return (
-        "the whole image" if sees.whole == 1 else f"{sees.box[0]} x {sees.box[1]} px of {one.size[0]} x {one.size[1]}"
+    sights = []
+    for one, state in states:
+        if not state.sees or (state.looks and state.looks[0].windows <= 1 and one.family in ("vit", "deit")):
+            continue
+        first, last = state.sees[0], state.sees[-1]
+        grows = last.size.half.value > GROWS * first.size.half.value
+        end = last.size.half.high if last.size.half.known else last.size.half.value
+        figure = f"{pixels(first.size.half)} to {pixels(last.size.half)}; evenly {distance(last.even)} px"
+        seen = SHOWN if grows and end < last.even else PART if grows else NOT
+        sights.append(Sight(one.name, state.name, seen, figure))
+    return Claim(
+        "layer by layer a cell sees more, and less than it could",
+        "Layer by layer a cell sees more, and effectively less than it could.",
+        "what holds half of its field, first to last layer",
+        tuple(sights),
+        f"Shown where the radius grows to more than {GROWS:g} times and stays, with its interval, below that of a "
+        "field spread evenly over the image; in part where it only grows.",
     )
 
 
-def _rounded(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+def distance(value: float) -> str:
+    """Pixels, without the unit."""
+    return numbers.pixels(value)
 
 
 def pixels(interval: Interval) -> str:
     """12.3 px (11.9 to 12.8)."""
-    if not interval.known:
-        return f"{interval.value:.1f} px"
-    return f"{interval.value:.1f} px ({interval.low:.1f} to {interval.high:.1f})"
+    value, bracket, span = bare(interval).partition(" (")
+    return f"{value} px{bracket}{span}"
+
+
+def bare(interval: Interval) -> str:
+    """12.3 (11.9 to 12.8), for a column of pixels."""
+    return numbers.pixels_between(interval.value, interval.low, interval.high)
 
 
 def share(interval: Interval) -> str:
-    """12.3% (11.9 to 12.8)."""
-    value, low, high = (100 * end for end in (interval.value, interval.low, interval.high))
-    return f"{value:.1f}% ({low:.1f} to {high:.1f})" if interval.known else f"{value:.1f}%"
+    """12.3 % (11.9 to 12.8 %)."""
+    return numbers.share_between(interval.value, interval.low, interval.high)
 
 
 def heads(looks: Looks) -> str:
     """3.1 to 24.9."""
-    return f"{min(looks.heads):.1f} to {max(looks.heads):.1f}"
+    return f"{distance(min(looks.heads))} to {distance(max(looks.heads))}"
