@@ -103,7 +103,7 @@ def results(work: WorkOnSizes) -> Results:
     runs = {name: run for each in done.values() for name, run in runs_of(each[:seeds]).items()}
     found = outcomes.gather(runs, split, work.ground.known.source)
     of = {at(*key): [found.values[name] for name in runs_of(each[:seeds])] for key, each in done.items()}
-    joint = outcomes.joint_of(work.ground.task.name, of, found.groups)
+    joint = outcomes.joint_of(work.ground.task, of, found.groups)
     measure = measured_by(work, joint)
     errors = joint.errors() if measure.better == "higher" else joint
     sizes = tuple(_sized(work, shape) for shape in work.sizes.shapes if shape.label in labels)

@@ -48,10 +48,11 @@ def prepared(
 def lines(made: Prepared, say: Callable[[str], None]) -> None:
     """Say what will be trained and what it takes, before anything is."""
     told = cost(made)
+    times = f" x {told['seeds']} seeds" if told["seeds"] > 1 else ""
     for label, each in told["sizes"].items():
         tried = f", {len(each['rates'])} rates of {each['rate_epochs']:g}" if each["rates"] else ""
         epochs = ", ".join(f"{count:g}" for count in each["epochs"])
-        say(f"  {label}: epochs {epochs} x {told['seeds']} seeds{tried}: {duration(each['seconds'])}")
+        say(f"  {label}: epochs {epochs}{times}{tried}: {duration(each['seconds'])}")
     total = sum(each["seconds"] for each in told["sizes"].values())
     say(f"budgets {', '.join(f'{flops:.2g}' for flops in told['budgets'])} training FLOPs for every size")
     say(f"about {duration(total + PAGE)} in all, {made.asked.limit}")
