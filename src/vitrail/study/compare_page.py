@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from vitrail.report import study_charts as charts
 from vitrail.report.study_page import Chart, Part, StudyPage, Table, Trace, write_study
 from vitrail.report.study_tables import write_csv, write_json
 from vitrail.study import compare_words as words
-from vitrail.study.compare_results import AHEAD, Learned, Results, Row, leading_first, summary, turned
+from vitrail.study import learning_page
+from vitrail.study.compare_results import Results, Row, leading_first, summary
 from vitrail.study.compare_work import Work
 from vitrail.study.folder import CELLS
 from vitrail.study.measure import Measured
@@ -29,8 +29,6 @@ COLUMNS = (
     "parameters", "gmacs", "latency_p50_ms", "latency_p95_ms", "images_per_s", "batch", "peak_memory_mb", "disk_mb",
     "joules_per_image", "robustness_drop", "ece", "train_seconds", "cells", "failed",
 )  # fmt: skip
-SPAN = 200
-"""Points of a curve that is drawn."""
 
 
 def write(work: Work, found: Results) -> list[Path]:
@@ -102,7 +100,7 @@ def _parts(work: Work, found: Results) -> Iterator[Part]:
         yield _costs(found, rows)
         yield from _robustness(found, rows)
     if found.learned:
-        yield _curves(found)
+        yield learning_page.part(found.learned, found.measure, found.split, _order(found))
     yield _training(work, found)
 
 
@@ -224,40 +222,6 @@ def _robustness(found: Results, rows: Sequence[Row]) -> Iterator[Part]:
     if tables:
         split = next(iter(robust.values())).split if robust else calibrated[0][1].split
         yield Part("robustness", "How robust and how honest", (), tables, drawn, split)
-
-
-def _curves(found: Results) -> Part:
-    measure, share = found.measure, found.measure.scale == 100
-    series, rows = {}, []
-    for one in found.learned:
-        series[one.label] = _series(one, found)
-        said = [_prediction(one, times, found) for times in AHEAD]
-        rows.append([one.label, *(scored(score, measure) for score in one.scores), *said, words.hidden(one, measure)])
-    first = found.learned[0]
-    columns = ["model", *(f"{size:,} images" for size in first.sizes), *(f"x {times}" for times in AHEAD), "checked"]
-    table = Table("Scores by number of training images", columns, rows, words.of_curves(found), numbers=columns[1:-1])
-    name = f"{found.split} {SPOKEN[measure.name]}"
-    figure = charts.curves(series, "training images", name, share, _order(found), float(first.sizes[-1]))
-    alternative = "Score against training images, with laws: " + "; ".join(
-        f"{one.label} {scored(one.scores[0], measure)} with {one.sizes[0]:,}, {scored(one.scores[-1], measure)} with"
-        f" {one.sizes[-1]:,}" for one in found.learned
-    )  # fmt: skip
-    chart = Chart("curves", figure, alternative, "What stands in the shade is predicted, not measured.")
-    return Part("curves", "Would more images help", (), [table], [chart], found.split)
-
-
-def _series(one: Learned, found: Results) -> charts.Curve:
-    points = [(float(size), _spanned(score)) for size, score in zip(one.sizes, one.scores, strict=True)]
-    if one.curve is None:
-        return charts.Curve(points)
-    x = np.geomspace(one.sizes[0], max(AHEAD) * one.sizes[-1], SPAN)
-    told = [turned(one.curve.predict(float(size)), found.measure) for size in x]
-    line, low, high = (np.array([getattr(each, end) for each in told]) for end in ("value", "low", "high"))
-    return charts.Curve(points, x, line, low, high)
-
-
-def _prediction(one: Learned, times: int, found: Results) -> str:
-    return scored(one.ahead[times], found.measure) if times in one.ahead else "not predicted"
 
 
 def _training(work: Work, found: Results) -> Part:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vitrail.study.compare_asked import Asked
-from vitrail.study.compare_results import Learned, Results, Row, turned
+from vitrail.study.compare_results import Results, Row
 from vitrail.study.compare_work import Work
 from vitrail.study.measure.calibration import Calibration
 from vitrail.study.measure.robustness import Robustness
 from vitrail.study.shares import ENOUGH, TUNING, WORTH
-from vitrail.study.statistics.curves import FEWEST
 from vitrail.study.statistics.recommendation import Measure
-from vitrail.study.statistics.words import amount, listed, scored
+from vitrail.study.statistics.words import amount, listed
 from vitrail.training.journal import duration
 
 FEW_TESTED = 200
@@ -121,30 +120,6 @@ def of_calibration(found: Sequence[Calibration]) -> str:
         f" and the"
         " share of right answers lie apart; few images make it look larger than it is."
     )
-
-
-def of_curves(found: Results) -> str:
-    """What the table of learning curves is."""
-    least = "" if all(one.curve for one in found.learned) else f" A law needs {FEWEST} sizes or more."
-    return (
-        "Measured with intervals, and predicted by a law error = a n^-b + c that was fitted to them; a"
-        " prediction beyond"
-        f" the largest size holds only as far as the law does.{least} Intervals lean on what"
-        " seeds did at other sizes, and so differ a little from those above. Checked: the largest size was hidden and"
-        f" predicted"
-        " from the others."
-    )
-
-
-def hidden(one: Learned, measure: Measure) -> str:
-    """Whether the law predicted the largest size when that was hidden."""
-    if one.hidden is None:
-        return "too few sizes"
-    seen, said = one.hidden.seen, one.hidden.predicted
-    if measure.better == "higher":
-        seen, said = 1 - seen, turned(said, measure)
-    held = "holds" if one.hidden.held else "MISSED"
-    return f"{held}: {scored(said, measure)} predicted"
 
 
 def of_training(work: Work) -> str:

@@ -24,13 +24,13 @@ def part(learned: Sequence[Learned], measure: Measure, split: str, order: Sequen
     share = measure.scale == 100
     series = {one.label: _series(one, measure) for one in learned}
     first = learned[0]
-    columns = ["model", *(f"{size:,} images" for size in first.sizes), *(f"x {times}" for times in AHEAD), "checked"]
-    rows = [
-        [one.label, *(scored(score, measure) for score in one.scores), *(_ahead(one, n, measure) for n in AHEAD),
-         hidden(one, measure)]
-        for one in learned
-    ]  # fmt: skip
-    table = Table("Scores by number of training images", columns, rows, told(learned), numbers=columns[1:-1])
+    sizes = [f"{size:,} images" for size in first.sizes]
+    rows = [[one.label, *(scored(score, measure) for score in one.scores)] for one in learned]
+    measured = Table("Scores by number of training images", ["model", *sizes], rows, "With 95 % intervals.", sizes)
+    ahead = [f"x {times}" for times in AHEAD]
+    rows = [[one.label, *(_ahead(one, n, measure) for n in AHEAD), hidden(one, measure)] for one in learned]
+    columns = ["model", *ahead, "largest size, hidden"]
+    predicted = Table("Scores predicted for more images", columns, rows, told(learned), ahead)
     figure = charts.curves(
         series, "training images", f"{split} {SPOKEN[measure.name]}", share, order, float(first.sizes[-1])
     )
@@ -40,16 +40,15 @@ def part(learned: Sequence[Learned], measure: Measure, split: str, order: Sequen
         for one in learned
     )
     chart = Chart("curves", figure, alternative, "What stands in the shade is predicted, not measured.")
-    return Part("curves", "Would more images help", (), [table], [chart], split)
+    return Part("curves", "Would more images help", (), [measured, predicted], [chart], split)
 
 
 def told(learned: Sequence[Learned]) -> str:
     """What the table is."""
     least = "" if all(one.curve for one in learned) else f" A law needs {FEWEST} sizes or more."
     return (
-        "Measured with intervals, and predicted by a law error = a n^-b + c that was fitted to them; a prediction"
-        f" beyond the largest size holds only as far as the law does.{least} Checked: the largest size was hidden and"
-        " predicted from the others."
+        "For multiples of the largest size, by a law error = a n^-b + c that was fitted to the scores; it holds only as"
+        f" far as the law does.{least} Checked: the largest size was hidden and predicted from the others."
     )
 
 
