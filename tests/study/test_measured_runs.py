@@ -17,6 +17,7 @@ from vitrail.artifact import find, load
 from vitrail.cost.count import gmacs, parameters
 from vitrail.report.study_tables import plain
 from vitrail.run import Run
+from vitrail.run.outcomes import of_batch
 from vitrail.run.trust import drawn, held_out
 from vitrail.runtime.torch_engine import make_engine
 from vitrail.study.measure import Measured, measure
@@ -27,7 +28,7 @@ from vitrail.study.measure.memory import memory
 from vitrail.study.measure.records import restored
 from vitrail.study.measure.robustness import CONDITIONS, Subject, robustness
 from vitrail.study.measure.speed import BATCHES, LEAST_CALLS, WARM_UP, latency, speed
-from vitrail.study.measure.tally import Tally
+from vitrail.study.outcomes import MEASURES, score_of, scores_of
 from vitrail.tasks import create_task
 
 MB = 2**20
@@ -174,11 +175,11 @@ def test_maps_of_values_move_with_their_images(task: str, tmp_path: Path) -> Non
     # without a change, the score is that of the evaluation
     whole = robustness(subject, indices)
     assert whole is not None
-    assert whole.clean.value == pytest.approx(run.metrics["test"][subject.task.headline], rel=1e-5)
+    assert whole.clean.value == pytest.approx(run.metrics["test"][MEASURES[task].name], rel=1e-5)
 
 
 @pytest.mark.parametrize("task", ["classify", "multilabel", "regress"])
-def test_a_tally_is_the_tasks_own_metric(task: str) -> None:
+def test_outcomes_give_the_tasks_own_metric(task: str) -> None:
     draw = np.random.default_rng(3)
     targets: Sequence[Any] = {
         "classify": ["a", "b", "c"] * 8, "multilabel": [["a"], ["b", "c"], ["a", "c"]] * 8,
@@ -187,17 +188,15 @@ def test_a_tally_is_the_tasks_own_metric(task: str) -> None:
     made = create_task(task, targets, _config(task))
     outputs = torch.from_numpy(draw.standard_normal((24, made.outputs)).astype(np.float32))
     truth = made.collate([made.encode(target) for target in targets])
-    tally, meter = Tally(made), made.meter()
-    for start in (0, 10):
-        stop = 10 if start == 0 else 24
-        tally.update(outputs[start:stop], truth[start:stop])
-        meter.update(outputs[start:stop], truth[start:stop])
-    assert tally.scores()[0] == pytest.approx(meter.compute()[made.headline], rel=1e-5)
+    meter = made.meter()
+    meter.update(outputs, truth)
+    rows = np.concatenate([of_batch(made, outputs.numpy()[part], truth[part]) for part in (slice(10), slice(10, 24))])
+    assert score_of(made, rows) == pytest.approx(meter.compute()[made.headline], rel=1e-5)
     twice = np.zeros((1, 24))
     twice[0, :12] = 2
     half = made.meter()
     half.update(outputs[:12], truth[:12])
-    assert tally.scores(twice)[0] == pytest.approx(half.compute()[made.headline], rel=1e-5)
+    assert scores_of(made, rows, twice)[0] == pytest.approx(half.compute()[made.headline], rel=1e-5)
 
 
 def _config(task: str) -> Any:

@@ -1,9 +1,10 @@
-"""outcomes.npz: what each held-out image adds to a run's headline score, so that runs can be compared image by image.
+"""outcomes.npz: what each held-out image adds to a run's score, so that runs can be compared image by image.
 
 For each split, SPLIT_keys (n,) and SPLIT_values (n, k), in the split's order without images that failed. The columns,
 by task: classify, whether it was right; multilabel, the probability of each label, then whether it is there; regress,
 |said - true| of each number; segment, the pixels of each class rightly said, then those true, then those said; depth,
-pixels whose truth is positive, and the sum over them of |said - true| / true.
+pixels whose truth is positive, and the sum over them of |said - true| / true. What a score is of them, `study.outcomes`
+says.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+import torch
 
 from vitrail import durable
-from vitrail.contracts import Task
+from vitrail.contracts import Meter, Task
 from vitrail.errors import IntegrityError
 from vitrail.evaluate.evaluator import Evaluation
 from vitrail.report.statistics import Doubles
@@ -26,24 +28,42 @@ from vitrail.tasks.multilabel import probabilities
 from vitrail.tasks.regress import Regress
 
 FILE = "outcomes.npz"
+Answers = np.ndarray[Any, Any]
 
 
 def of(task: Task, result: Evaluation) -> Doubles:
     """What each image adds, (n, k), in the order of `result.keys`; columns as the module says."""
-    count = len(result.keys)
-    if not count:
+    if not result.keys:
         return np.zeros((0, 1))
+    if task.dense:
+        return _of_meter(task, cast(Meter, result.meter))
+    return _of_answers(task, result.outputs, result.targets)
+
+
+def of_batch(task: Task, outputs: Answers, targets: torch.Tensor) -> Doubles:
+    """The same of raw outputs (B, ...) and the task's targets of as many images."""
+    if not task.dense:
+        return _of_answers(task, outputs, targets.numpy())
+    meter = task.meter()
+    meter.update(torch.from_numpy(np.ascontiguousarray(outputs)), targets)
+    return _of_meter(task, meter)
+
+
+def _of_answers(task: Task, outputs: Answers, targets: Answers) -> Doubles:
     if task.name == "classify":
-        return np.asarray(result.outputs.argmax(axis=1) == result.targets, np.float64)[:, None]
+        return np.asarray(outputs.argmax(axis=1) == targets, np.float64)[:, None]
     if task.name == "multilabel":
-        return np.concatenate([probabilities(result.outputs), result.targets > 0.5], axis=1).astype(np.float64)
-    if task.name == "regress":
-        off = cast(Regress, task).values(result.outputs) - result.targets.astype(np.float64)
-        return np.asarray(np.abs(off), np.float64)
+        return np.concatenate([probabilities(outputs), targets > 0.5], axis=1).astype(np.float64)
+    assert task.name == "regress", f"the task {task.name} is new here"
+    return np.asarray(np.abs(cast(Regress, task).values(outputs) - targets.astype(np.float64)), np.float64)
+
+
+def _of_meter(task: Task, meter: Meter) -> Doubles:
     if task.name == "segment":
-        return np.stack(cast(SegmentMeter, result.meter).images).astype(np.float64).reshape(count, -1)
-    assert task.name == "depth", task.name
-    return np.stack(cast(DepthMeter, result.meter).relative).astype(np.float64)
+        images = cast(SegmentMeter, meter).images
+        return np.stack(images).astype(np.float64).reshape(len(images), -1)
+    assert task.name == "depth", f"the task {task.name} is new here"
+    return np.stack(cast(DepthMeter, meter).relative).astype(np.float64)
 
 
 def write(path: Path, task: Task, results: Mapping[str, Evaluation]) -> None:

@@ -19,7 +19,6 @@ from vitrail.study.outcomes import Outcomes
 from vitrail.study.runner import Done
 from vitrail.study.statistics.candidates import Cost, comparable, pareto
 from vitrail.study.statistics.differences import Comparison, Verdict, compare
-from vitrail.study.statistics.folds import of_folds
 from vitrail.study.statistics.intervals import Interval
 from vitrail.study.statistics.joint import Joint
 from vitrail.study.statistics.recommendation import Measure, Recommendation, recommend
@@ -101,21 +100,19 @@ def _of_seeds(work: Work, labels: Sequence[str], split: str) -> tuple[Joint, Out
     count = min(len(work.full[label]) for label in labels)
     every = {name: run for label in labels for name, run in runs_of(work.full[label][:count]).items()}
     found = outcomes.gather(every, split, work.ground.known.source)
-    task = work.ground.task.name
     of = {label: [found.values[name] for name in runs_of(work.full[label][:count])] for label in labels}
-    joint = outcomes.joint_of(task, of, found.groups)
+    joint = outcomes.joint_of(work.ground.task, of, found.groups)
     return joint, found, measured_by(work, joint)
 
 
 def _of_folds(work: Work, labels: Sequence[str], split: str) -> tuple[Joint, Outcomes, Measure]:
     """Scores of repeats x folds; each fold's images are the same for all models."""
-    task, folds = work.ground.task.name, work.asked.folds
-    scores = {}
-    for label in labels:
-        runs = runs_of(work.full[label])
-        each = [outcomes.score_of(task, outcomes.gather({n: r}, split).values[n]) for n, r in runs.items()]
-        scores[label] = np.array(each, np.float64).reshape(-1, folds)
-    joint = of_folds(scores, folds, work.ground.images)
+    of = {
+        label: [outcomes.gather({name: run}, split).values[name] for name, run in runs_of(work.full[label]).items()]
+        for label in labels
+    }
+    judged = min(sum(map(len, each[: work.asked.folds])) for each in of.values())
+    joint = outcomes.joint_of_folds(work.ground.task, of, work.asked.folds, judged)
     unit = Outcomes((), {}, np.zeros(0) if any(i.group is not None for i in work.ground.data.source.items) else None, 0)
     return joint, unit, measured_by(work, joint)
 
@@ -151,7 +148,7 @@ def _point(work: Work, done: Done, split: str) -> Point:
     test = None
     if done.run is not None:
         read = outcomes.gather({"": done.run}, split).values[""]
-        test = outcomes.score_of(work.ground.task.name, read)
+        test = outcomes.score_of(work.ground.task, read)
     return Point(done.cell.name, metrics.get("val", {}).get(name), test, done.seconds)
 
 

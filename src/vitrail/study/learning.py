@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -66,9 +66,7 @@ def measured_by(work: Work, joint: Joint) -> Measure:
     """What is compared, and the least difference that matters, of an error in the target's unit."""
     task = work.ground.task
     best = float(np.nanmin(joint.values)) if np.isfinite(joint.values).any() else 0.0
-    made = outcomes.measure_of(task.name, work.asked.minimal, best)
-    units: Sequence[str] = getattr(task, "units", ())
-    return replace(made, unit=units[0]) if task.name == "regress" and len(units) == 1 else made
+    return outcomes.measure_of(task, work.asked.minimal, best)
 
 
 def curves_of(work: Work, labels: Sequence[str], split: str, measure: Measure) -> Curves:
@@ -87,7 +85,7 @@ def curves_of(work: Work, labels: Sequence[str], split: str, measure: Measure) -
         {n: r for each in done.values() for n, r in runs_of(each).items()}, split, work.ground.known.source
     )
     of = {name: [found.values[cell] for cell in runs_of(each)] for name, each in done.items()}
-    joint = outcomes.joint_of(work.ground.task.name, of, found.groups)
+    joint = outcomes.joint_of(work.ground.task, of, found.groups)
     sizes = [_images(work.parts[told[0]][fraction][0]) for fraction in fractions]
     sizes.append(len(work.ground.data.indices("train")))
     return Curves(learned_from(joint, told, every, sizes, measure), every, joint, found, of)

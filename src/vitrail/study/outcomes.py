@@ -1,22 +1,25 @@
 """What each test image was to each finished run, brought together so that models can be compared image by image.
 
-Of each task one score is compared: accuracy, mAP, mean absolute error, mIoU, or abs_rel of depth. Its draws are those
-of `statistics.joint`.
+Of each task one score is compared, and measured under changed images: accuracy, mAP, mean absolute error, mIoU, or
+abs_rel of depth. Columns of outcomes are those of `run.outcomes`; draws of scores are those of `statistics.joint`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
-from vitrail.contracts import Source
+from vitrail.contracts import Source, Task
 from vitrail.errors import DataError, UsageError
 from vitrail.report.statistics import Doubles, average_precision
 from vitrail.run import Run, outcomes
+from vitrail.study.statistics.folds import of_folds
 from vitrail.study.statistics.joint import Array, Joint, of_means, of_metric, of_sums
 from vitrail.study.statistics.recommendation import Measure
+from vitrail.tasks.regress import Regress
 
 MEASURES: Mapping[str, Measure] = {
     "classify": Measure("accuracy"),
@@ -27,6 +30,8 @@ MEASURES: Mapping[str, Measure] = {
 }
 """Task -> what is compared, with the least difference that matters; of an error in units, a share of its size."""
 SPOKEN = {"accuracy": "accuracy", "map": "mAP", "miou": "mIoU", "mae": "mean absolute error", "abs_rel": "abs_rel"}
+SEVERAL = "standard deviations"
+"""What the errors of several targets, each in its own unit, are compared in."""
 OF_ERROR = 0.02
 """Of a mean absolute error, the share of the best model's that is the least difference that matters."""
 
@@ -78,43 +83,60 @@ def _groups(source: Source | None, keys: Sequence[str]) -> Array | None:
     return np.array([f"group {found[key]}" if found[key] is not None else f"key {key}" for key in keys])
 
 
-def measure_of(task: str, minimal: float | None, best: float | None = None, usual: Array | None = None) -> Measure:
+def measure_of(task: Task, minimal: float | None, best: float | None = None) -> Measure:
     """What is compared for a task, with the least difference that matters.
 
-    minimal: as the user stated it: points of a score or of abs_rel, the target's unit of an error; None for the
-    default: 1 point, or 2 % of the `best` error.  Raises UsageError where it is below 0.
+    minimal: as the user stated it: points of a score or of abs_rel, the target's unit of an error (standard deviations,
+    of several targets); None for the default: 1 point, or 2 % of the `best` error.  Raises UsageError where it is below
+    0.
     """
-    plain = MEASURES[task]
+    plain = MEASURES[task.name]
     if minimal is not None and not 0 <= minimal < float("inf"):
         raise UsageError(f"--minimal {minimal:g}: the least difference that matters is 0 or more")
-    if minimal is not None:
-        least = minimal / plain.scale
-    else:
-        least = OF_ERROR * (best or 0.0) if task == "regress" else plain.minimal
-    return Measure(plain.name, plain.better, least, plain.unit, plain.scale)
+    if task.name != "regress":
+        return plain if minimal is None else replace(plain, minimal=minimal / plain.scale)
+    units = cast(Regress, task).units
+    unit = units[0] if len(units) == 1 else SEVERAL
+    return replace(plain, minimal=OF_ERROR * (best or 0.0) if minimal is None else minimal, unit=unit)
 
 
-def joint_of(task: str, found: Mapping[str, Sequence[Doubles]], groups: Array | None) -> Joint:
+def joint_of(task: Task, found: Mapping[str, Sequence[Doubles]], groups: Array | None) -> Joint:
     """Scores of models with draws of what else they could have been. found: model -> a (n, k) for each seed."""
-    if task == "multilabel":
+    if task.name == "multilabel":
         stacked = {name: np.stack([_chances(v) for v in seeds]) for name, seeds in found.items()}
         truth = _truth(next(iter(found.values()))[0])
-        return of_metric(mean_average_precision, truth, stacked, groups)
-    whole = {name: np.stack(seeds) for name, seeds in found.items()}  # (S, n, k)
-    if task == "segment":
-        return of_sums(miou, whole, groups)
-    if task == "depth":
-        return of_sums(_ratio, whole, groups)
-    return of_means({name: values.mean(axis=2) for name, values in whole.items()}, groups)
+        made = of_metric(lambda true, said: float(_precision(said, true)[0]), truth, stacked, groups)
+    elif task.name in ("segment", "depth"):
+        whole = {name: np.stack(seeds) for name, seeds in found.items()}  # (S, n, k)
+        made = of_sums(miou if task.name == "segment" else _ratio, whole, groups)
+    else:
+        made = of_means({name: np.stack([_each(task, v) for v in seeds]) for name, seeds in found.items()}, groups)
+    return replace(made, limits=limits_of(task))
 
 
-def score_of(task: str, values: Doubles) -> float:
-    """The score of one run from its outcomes (n, k)."""
-    if task == "multilabel":
-        return mean_average_precision(_truth(values), _chances(values))
-    if task in ("segment", "depth"):
-        return float((miou if task == "segment" else _ratio)(values.sum(axis=0)))
-    return float(values.mean())
+def joint_of_folds(task: Task, found: Mapping[str, Sequence[Doubles]], folds: int, images: int) -> Joint:
+    """The same of repeats x folds. found: model -> a (n, k) for each fold, repeat by repeat."""
+    scores = {name: np.array([score_of(task, v) for v in each]).reshape(-1, folds) for name, each in found.items()}
+    return replace(of_folds(scores, folds, images, task.name == "classify"), limits=limits_of(task))
+
+
+def limits_of(task: Task) -> tuple[float, float]:
+    """What no score can lie beyond: 0 and 1, of an error 0."""
+    return 0.0, 1.0 if MEASURES[task.name].better == "higher" else float("inf")
+
+
+def score_of(task: Task, values: Doubles) -> float:
+    """The score of one run from its outcomes (n, k); NaN where it is not defined."""
+    return float(scores_of(task, values, np.ones((1, len(values))))[0])
+
+
+def scores_of(task: Task, values: Doubles, weights: Doubles) -> Doubles:
+    """The score of outcomes (n, k) with each image counted so often, (R, n) -> (R,); NaN where it is not defined."""
+    if task.name == "multilabel":
+        return _precision(_chances(values), _truth(values), weights)
+    if task.name in ("segment", "depth"):
+        return (miou if task.name == "segment" else _ratio)(weights @ values)
+    return np.asarray(weights @ _each(task, values) / weights.sum(axis=1), np.float64)
 
 
 def miou(sums: Doubles) -> Doubles:
@@ -127,16 +149,25 @@ def miou(sums: Doubles) -> Doubles:
     return np.asarray(np.where(count > 0, each.sum(axis=-1) / np.maximum(count, 1), np.nan), np.float64)
 
 
-def mean_average_precision(truth: Array, chances: Array) -> float:
-    """Over labels (n, Y) that some image has; NaN where none has any."""
-    there = np.flatnonzero(truth.any(axis=0))
-    areas = [float(average_precision(chances[:, i], truth[:, i])[0]) for i in there]
-    return float(np.mean(areas)) if areas else float("nan")
+def _precision(chances: Doubles, truth: Array, weights: Doubles | None = None) -> Doubles:
+    """Mean average precision (R,) over the labels (n, Y) that some counted image has; NaN where none has any."""
+    areas = np.stack([average_precision(*pair, weights) for pair in zip(chances.T, truth.T, strict=True)])  # (Y, R)
+    there = np.isfinite(areas)
+    count = there.sum(axis=0)
+    total = np.where(there, areas, 0.0).sum(axis=0)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan), np.float64)
 
 
 def _ratio(sums: Doubles) -> Doubles:
     count, total = sums[..., 0], sums[..., 1]
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1.0), np.nan), np.float64)
+
+
+def _each(task: Task, values: Doubles) -> Doubles:
+    """What each image adds to a mean, (n, k) -> (n,): of several numbers, in standard deviations of training's."""
+    # errors in different units have no mean
+    scaled = values / np.asarray(cast(Regress, task).std) if values.shape[1] > 1 else values
+    return np.asarray(scaled.mean(axis=1), np.float64)
 
 
 def _chances(values: Doubles) -> Doubles:

@@ -17,10 +17,11 @@ from vitrail.data.preprocess import Preprocessor
 from vitrail.data.sizes import misfit
 from vitrail.errors import BadImage
 from vitrail.report.statistics import Doubles, draws
+from vitrail.run.outcomes import of_batch
 from vitrail.study import changes
 from vitrail.study.changes import Places
 from vitrail.study.measure.levels import KINDS, LEVELS, changed
-from vitrail.study.measure.tally import Tally, as_tensor
+from vitrail.study.outcomes import MEASURES, score_of, scores_of
 from vitrail.study.statistics.intervals import Interval, between
 
 SIDE = 224
@@ -36,8 +37,8 @@ Values = np.ndarray[Any, Any]
 @dataclass(frozen=True)
 class Level:
     """The score at a level of a kind. drop: share of the unchanged score that is lost, of an error by which it grows,
-    on the same draws of images.  outcomes: of each image, in the order of `Robustness.keys`, as `Tally.rows` has them;
-    () where they would be too many.
+    on the same draws of images.  outcomes: of each image, in the order of `Robustness.keys`, as `run.outcomes` has
+    them; () where they would be too many.
     """
 
     kind: str
@@ -49,7 +50,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Robustness:
-    """metric: the task's headline, its score on `split`.  images: so many, `keys`.  clean: unchanged.  drop: the mean
+    """metric: what a study compares, its score on `split`.  images: so many, `keys`.  clean: unchanged.  drop: the mean
     over all kinds and levels.  by_kind: over the levels of one.  told: kind -> its strengths and their source.  moved:
     what becomes of targets where things move.
     """
@@ -139,26 +140,30 @@ class Subject:
 
 def robustness(subject: Subject, indices: Sequence[int], seed: int = 0) -> Robustness | None:
     """Score the samples under every change; None where none could be read. seed: of noise and directions."""
-    tallies = {condition: Tally(subject.task) for condition in CONDITIONS}
+    found: dict[Condition, list[Doubles]] = {condition: [] for condition in CONDITIONS}
     keys: list[str] = []
     for condition, named, images, targets in subject.batches(indices, seed):
         if condition == CLEAN:
             keys += named
-        outputs = as_tensor(subject.engine(images))
-        tallies[condition].update(outputs, subject.task.collate(targets))
-    return _summed(subject, tallies, tuple(keys), seed) if keys else None
+        answers = subject.engine(images)
+        found[condition].append(of_batch(subject.task, answers, subject.task.collate(targets)))
+    if not keys:
+        return None
+    return _summed(subject, {condition: np.concatenate(rows) for condition, rows in found.items()}, tuple(keys), seed)
 
 
-def _summed(subject: Subject, tallies: Mapping[Condition, Tally], keys: tuple[str, ...], seed: int) -> Robustness:
-    task = subject.task
-    most = RESAMPLES_OF_PRECISION if task.headline == "map" else RESAMPLES
+def _summed(subject: Subject, found: Mapping[Condition, Doubles], keys: tuple[str, ...], seed: int) -> Robustness:
+    """found: condition -> what each image adds to the score, (n, k)."""
+    task, measure = subject.task, MEASURES[subject.task.name]
+    maximise = measure.better == "higher"
+    most = RESAMPLES_OF_PRECISION if task.name == "multilabel" else RESAMPLES
     weights = np.concatenate(list(draws(len(keys), most)))
-    values = {condition: float(tally.scores()[0]) for condition, tally in tallies.items()}
-    drawn = {condition: tally.scores(weights) for condition, tally in tallies.items()}
+    values = {condition: score_of(task, rows) for condition, rows in found.items()}
+    drawn = {condition: scores_of(task, rows, weights) for condition, rows in found.items()}
 
     def lost(condition: Condition) -> tuple[float, Doubles]:
         one = np.array([values[CLEAN]]), np.array([values[condition]])
-        return float(_drop(*one, task.maximise)[0]), _drop(drawn[CLEAN], drawn[condition], task.maximise)
+        return float(_drop(*one, maximise)[0]), _drop(drawn[CLEAN], drawn[condition], maximise)
 
     drops = {condition: lost(condition) for condition in CONDITIONS[1:]}
 
@@ -167,7 +172,7 @@ def _summed(subject: Subject, tallies: Mapping[Condition, Tally], keys: tuple[st
         return between(value, np.mean([drops[condition][1] for condition in conditions], axis=0))
 
     def outcomes(condition: Condition) -> tuple[tuple[float, ...], ...]:
-        rows = tallies[condition].rows
+        rows = found[condition]
         return tuple(map(tuple, rows.tolist())) if rows.shape[1] <= MOST_KEPT else ()
 
     levels = tuple(
@@ -176,8 +181,8 @@ def _summed(subject: Subject, tallies: Mapping[Condition, Tally], keys: tuple[st
     )
     moved = "a value per pixel moves with its pixel; what came from beyond the edge is unknown" if task.dense else ""
     return Robustness(
-        metric=task.headline,
-        maximise=task.maximise,
+        metric=measure.name,
+        maximise=maximise,
         split=subject.split,
         seed=seed,
         keys=keys,
