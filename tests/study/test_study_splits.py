@@ -127,6 +127,26 @@ def test_more_folds_than_a_class_has_images_are_refused_with_how_many_there_can_
         splits.folds(divided(["a"] * 40 + ["b"] * 4), "classify", 5, 0, Fraction(3, 20))
 
 
+@pytest.mark.parametrize(("targets", "task", "groups", "count", "says"), [
+    ([1.0, 2.0, 3.0, 4.0] * 3, "regress", None, 20, "has 12 images, fewer than 20 folds: give --folds 12 or fewer"),
+    ([1.0, 2.0, 3.0, 4.0] * 3, "regress", ["x", "y", "z"] * 4, 5, "has 3 groups, fewer than 5 folds"),
+    ([1.0, 2.0, 3.0, 4.0] * 3, "regress", ["x", "y"] * 6, 2, "2 folds of 2 groups leave nothing to train on"),
+    (["a", "b"] * 6, "classify", ["x", "y", "x", "z"] * 3, 2, "class 'a' has 1 groups, fewer than 2 folds"),
+])  # fmt: skip
+def test_folds_that_cannot_be_trained_or_tested_are_refused(
+    targets: list[Any], task: str, groups: list[str] | None, count: int, says: str
+) -> None:
+    with pytest.raises(DataError, match=says):
+        splits.folds(divided(targets, task, groups), task, count, 0, Fraction(3, 20))
+
+
+@pytest.mark.parametrize("rare", [2, 3])
+def test_folds_leave_every_class_an_image_to_train_on(rare: int) -> None:
+    data = divided(["a"] * rare + ["b"] * 20)
+    for division in splits.folds(data, "classify", rare, 0, Fraction(3, 20)):
+        assert {data.source.items[i].target for i in division["train"]} == {"a", "b"}
+
+
 def test_tuning_never_sees_test() -> None:
     division = splits.whole(divided(["a", "b"] * 40))
     assert division["test"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, ClassVar
 
-from vitrail.errors import UsageError, unknown
+from vitrail.errors import DataError, UsageError, unknown
 from vitrail.settings import Stated, seconds_of
 from vitrail.study import splits
 from vitrail.study.entries import Entry
@@ -197,15 +197,25 @@ def _folds(ground: Ground, wishes: Wishes) -> tuple[int, tuple[str, ...]]:
         )
     if wishes.parts():
         return 0, (f"{images} images are few: without --fractions they would be tested in repeated folds.",)
-    pool = [index for split in ("train", "val", "test") for index in ground.data.indices(split)]
-    most = splits.smallest_class(ground.data, pool) if ground.task.name == "classify" else len(pool)
-    count = min(FOLDS, most)
-    if count < 2:
-        return 0, (f"{images} images are few, and a class has too few of them for folds: intervals will be wide.",)
+    count = next((count for count in range(FOLDS, 1, -1) if _can_be(ground, count, wishes.seeds or REPEATS)), 0)
+    if not count:
+        return 0, (f"{images} images are few, and too few for folds: intervals will be wide.",)
     return count, (
         f"{images} images are under {FEW}: one test split of them would say too little, so each is tested once in"
         f" {count} folds, and that again with other folds (--folds 0 for one split).",
     )
+
+
+def _can_be(ground: Ground, folds: int, repeats: int) -> bool:
+    """Whether the images can be cut into so many folds."""
+    config = ground.config.data
+    share = Fraction(str(config.val_fraction))
+    try:
+        for repeat in range(repeats):
+            splits.folds(ground.data, ground.task.name, folds, repeat, share, config.stratify)
+    except DataError:
+        return False
+    return True
 
 
 def _fractions(ground: Ground, wishes: Wishes, folds: int) -> tuple[tuple[Fraction, ...], tuple[str, ...]]:

@@ -81,10 +81,16 @@ def folds(
     """`count` divisions of all usable images, whose tests are disjoint and together everything.
 
     repeat: another one shuffles anew.  Validation is cut from what is not tested, in the share `val_fraction` of all.
-    Raises DataError where a class has fewer images (or groups) than there are folds.
+    Raises DataError where there are fewer images (or groups) than folds, of all or of a class, and where a fold would
+    leave nothing to train or to validate on, or a class nothing to train on.
     """
     pool = sorted(index for name in SPLITS for index in data.indices(name))
     units = _units(data, pool, task, stratify, f"fold {repeat}")
+    if len(units) < count:
+        raise DataError(
+            f"{data.source.location} has {len(units)} {_kind(units)}, fewer than {count} folds: give --folds"
+            f" {max(2, len(units))} or fewer, or 0"
+        )
     if task == "classify":
         _refuse_rare(units, count, data.source)
     of_fold: list[list[int]] = [[] for _ in range(count)]
@@ -101,6 +107,7 @@ def folds(
         share = val_fraction * len(pool) / len(rest)
         cut = _cut(data, rest, task, min(share, Fraction(1, 2)), stratify)
         made.append({"train": sorted(cut["train"]), "val": sorted(cut["val"]), "test": sorted(test)})
+        _refuse_thin(made[-1], units, task, count, data.source)
     return made
 
 
@@ -123,15 +130,6 @@ def write(path: Path, source: Source, division: Division) -> Path:
     target.parent.mkdir(exist_ok=True)
     durable.write_file(target, text.getvalue())
     return target
-
-
-def smallest_class(data: Data, indices: Sequence[int]) -> int:
-    """How many images the rarest class has; groups, where images come in groups."""
-    items = data.source.items
-    counts: dict[str, set[str]] = defaultdict(set)
-    for index in indices:
-        counts[str(items[index].target)].add(_whole(items[index]))
-    return min(map(len, counts.values()), default=0)
 
 
 # ------------------------------------------------------------------------------------------------------------ the units
@@ -216,8 +214,25 @@ def _refuse_rare(units: Sequence[Unit], count: int, source: Source) -> None:
     counts = Counter(told for unit in units for told in unit.tells)
     rare = [name for name in sorted(counts) if counts[name] < count]
     if rare:
-        what = "groups" if any(len(unit.members) > 1 for unit in units) else "images"
         raise DataError(
-            f"{source.location}: class '{rare[0]}' has {counts[rare[0]]} {what}, fewer than {count} folds:"
+            f"{source.location}: class '{rare[0]}' has {counts[rare[0]]} {_kind(units)}, fewer than {count} folds:"
             f" give --folds {max(2, min(counts.values()))} or fewer, or more images of it"
         )
+
+
+def _refuse_thin(division: Division, units: Sequence[Unit], task: str, count: int, source: Source) -> None:
+    """DataError where a fold could not be trained."""
+    there = set(division["train"])
+    lost = sorted({told for unit in units for told in unit.tells if task == "classify"})
+    lost = [name for name in lost if not any(name in unit.tells and there & set(unit.members) for unit in units)]
+    if there and division["val"] and not lost:
+        return
+    what = f"class '{lost[0]}' without any to train on" if lost else "nothing to train on, or nothing to validate on"
+    raise DataError(
+        f"{source.location}: {count} folds of {len(units)} {_kind(units)} leave {what}: add images, or give --folds 0"
+        " for one split"
+    )
+
+
+def _kind(units: Sequence[Unit]) -> str:
+    return "groups" if any(len(unit.members) > 1 for unit in units) else "images"
