@@ -18,7 +18,7 @@ from vitrail.study.growth import clock, study
 from vitrail.study.growth.counted import Counted, count, sketch
 from vitrail.study.growth.measured import Measured, Pass, measure
 from vitrail.study.growth.order import Cell, Forecasts, cells, smaller_left_out
-from vitrail.study.growth.study import Asked, begin, resume
+from vitrail.study.growth.study import Asked, begin, reason_of, resume
 
 Measure = Callable[[Counted, Pass, str, str], Measured]
 MODELS = ("vit", "swin", "cnn")
@@ -182,3 +182,11 @@ def test_another_machine_or_other_threads_are_refused(done: list[str], tmp_path:
     with pytest.raises(UsageError, match="abacus"):
         resume(tmp_path / "s", quiet=True)
     assert torch.get_num_threads() >= 1
+
+
+def test_one_number_per_channel_is_said_in_plain_words() -> None:
+    with pytest.raises(ValueError, match="per channel") as raised:
+        torch.nn.BatchNorm2d(4)(torch.zeros(1, 4, 1, 1))
+    assert "give --batch 2 or more, or larger images" in reason_of(raised.value)
+    assert reason_of(RuntimeError("another reason\nwith more")) == "another reason"
+    assert reason_of(MemoryError()) == "MemoryError"

@@ -16,21 +16,22 @@ from vitrail.cost.measure import free_memory
 from vitrail.cost.trace import Precision
 from vitrail.errors import IntegrityError, UsageError, unknown
 from vitrail.models import variant
+from vitrail.report.numbers import number
 from vitrail.report.study_tables import write_json
 from vitrail.run.ending import threads
 from vitrail.runtime.torch_engine import pick_device
 from vitrail.study.folder import MEASURED, Study, refuse_place
 from vitrail.study.growth import page
 from vitrail.study.growth.counted import Counted, count, sketch
-from vitrail.study.growth.laws import Crossing, Law, crossings, laws
+from vitrail.study.growth.laws import LEAST, Crossing, Law, crossings, laws
 from vitrail.study.growth.measured import Measured, from_record, measure
-from vitrail.study.growth.order import Cell, Forecasts, cells, smaller_left_out
+from vitrail.study.growth.order import FAILED, TIME, Cell, Forecasts, cells, smaller_left_out, time_needed
 from vitrail.study.growth.page import KIND
 from vitrail.training.journal import duration
 
 MODELS = ("vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "pvt_v2_b0", "resnet18")
 SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
-TIME = 300.0
+SECONDS = 300.0
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -42,7 +43,7 @@ class Asked:
     models: tuple[str, ...] = MODELS
     sizes: tuple[int, ...] = SIZES
     batch: int = 2
-    time: float = TIME
+    time: float = SECONDS
     device: str = "auto"
     precision: str = "fp32"
     threads: int = 0
@@ -75,13 +76,17 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """A finished study: its folder, what was measured and fitted, what was left out and why, the files it wrote."""
+    """A finished study: its folder, what was measured and fitted, what was left out and why, the files it wrote.
+
+    needed: seconds of --time that would have been enough for exponents; 0 where there are some, or more time is no help.
+    """
 
     folder: Path
     cells: list[Measured]
     laws: list[Law]
     crossings: list[Crossing]
     left_out: dict[Cell, str]
+    needed: float
     outputs: list[Path]
 
 
@@ -172,9 +177,22 @@ def _go(study: Study, asked: Asked, quiet: bool) -> Done:
             "batch": str(asked.batch),
             "command": " ".join(study.record["command"]),
         }
-        outputs = page.write(study, found, fitted, crossing, left_out, about)
+        needed = 0.0 if any(law.time for law in fitted) else _needed(study, asked, device, found, left_out)
+        outputs = page.write(study, found, fitted, crossing, left_out, needed, about)
         study.mark("finished")
-    return Done(study.folder, found, fitted, crossing, left_out, outputs)
+    return Done(study.folder, found, fitted, crossing, left_out, needed, outputs)
+
+
+def _needed(study: Study, asked: Asked, device: str, found: Sequence[Measured], left_out: dict[Cell, str]) -> float:
+    """Seconds in which every model would have been measured at as many sizes as an exponent takes."""
+    first = sorted(set(asked.sizes))[:LEAST]
+    if len(first) < LEAST:
+        return 0.0
+    forecasts, counts = Forecasts(asked.time, _free(device)), _Counts(asked, device)
+    for one in found:
+        forecasts.learn(one)
+    missing = [cell for cell, why in left_out.items() if cell.size in first and why.startswith(TIME)]
+    return time_needed([(counts.of(cell), cell.what) for cell in missing], forecasts, study.gone())
 
 
 def _all(study: Study, asked: Asked, device: str, say: Callable[[str], None]) -> tuple[list[Measured], dict[Cell, str]]:
@@ -191,9 +209,9 @@ def _all(study: Study, asked: Asked, device: str, say: Callable[[str], None]) ->
             found.append(kept)
             forecasts.learn(kept)
             continue
-        why = smaller_left_out(cell, left_out)
+        why = again = smaller_left_out(cell, left_out)
         if not why and study.gone() >= asked.time:
-            why = "the time was over"
+            why = f"{TIME}: none was left"
         if not why:
             counted = counts.of(cell)
             why = forecasts.refusal(counted, cell.what, asked.time - study.gone())
@@ -202,11 +220,12 @@ def _all(study: Study, asked: Asked, device: str, say: Callable[[str], None]) ->
             try:
                 one = measure(counted, cell.what, cast(Precision, asked.precision), device)
             except (RuntimeError, ValueError, MemoryError) as error:
-                why = f"it failed: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
+                why = f"it failed: {reason_of(error)}"
         if why:
             left_out[cell] = why
             study.note(cell.name, state="left out", reason=why)
-            say(f"{head}: left out, {why}")
+            if not again:  # of a curve that has ended, the screen has said so
+                say(f"{head}: left out, and what is larger with it; {why}")
             continue
         path.parent.mkdir(exist_ok=True)
         write_json(path, one.record())
@@ -215,8 +234,19 @@ def _all(study: Study, asked: Asked, device: str, say: Callable[[str], None]) ->
         took = time.monotonic() - began
         study.note(cell.name, state="measured", reason="", seconds=round(took, 2))
         left = duration(max(0.0, asked.time - study.gone()))
-        say(f"{head}: {1000 * one.time:.3g} ms an image, {one.memory / 2**20:,.0f} MiB; {left} left")
+        say(f"{head}: {number(1000 * one.time)} ms an image, {one.memory / 2**20:,.0f} MiB; {left} left")
     return found, left_out
+
+
+def reason_of(error: Exception) -> str:
+    """Why a cell failed, in plain words where the error's own say it to the makers of models alone."""
+    told = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if "more than 1 value per channel" in told:
+        return (
+            "its last grid is one cell, and batch normalisation cannot train on one number per channel: give --batch 2"
+            " or more, or larger images"
+        )
+    return told
 
 
 def _kept(path: Path) -> Measured | None:
