@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from vitrail import durable
-from vitrail.errors import TrainingError, UsageError, VitrailError, is_out_of_memory
+from vitrail.errors import Interrupted, TrainingError, UsageError, VitrailError, is_out_of_memory
 from vitrail.report.study_tables import plain
 from vitrail.settings import Stated
 from vitrail.study import shares, splits
@@ -193,6 +193,8 @@ class Work:
             seconds = max(LEAST_MEASURING, left)
             try:
                 found = self._measured(label, min(seconds, MOST_MEASURING))
+            except Interrupted:
+                raise
             except VitrailError as error:
                 self._fail_to_measure(label, str(error).splitlines()[0])
                 continue

@@ -80,14 +80,8 @@ class Study:
             raise UsageError(f"{path} is no study: no such folder")
         if not (path / RECORD).is_file():
             raise UsageError(f"{path} is no study: it has no {RECORD}, which every study has")
-        try:
-            record = json.loads((path / RECORD).read_bytes())
-            found = str(record["kind"])
-            whole = all(isinstance(record[key], dict) for key in ("specification", "decided", "cells"))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            whole = False
-        if not whole:
-            raise IntegrityError(f"{path / RECORD} is damaged: restore it or start a new study") from None
+        record = _read(path)
+        found = str(record["kind"])
         study = cls(found, path, record)
         if found != kind:
             raise UsageError(f"{path} is a study of another kind; what goes on with it: {study.again}")
@@ -162,19 +156,30 @@ class Study:
         UsageError where another process holds it. SIGTERM ends it as Ctrl-C does.
         """
         with _locked(self), _terminable():
-            if self.record["state"] == "running":
+            record = _read(self.folder)
+            if record.get("written") != self.record.get("written"):  # another process has gone on with it since
+                self.record, self._gone = record, float(record.get("gone", 0.0))
+            if self.state == "running":
                 self._count_lost_time()
             self.mark("running")
             try:
                 yield
             except Interrupted as stop:
-                self.mark("interrupted", str(stop).splitlines()[0])
+                self.mark("interrupted", _first_line(stop))
                 raise Interrupted(f"interrupted.\nGo on with: {self.again}", stop.signal_number) from None
             except KeyboardInterrupt:
                 self.mark("interrupted", "interrupted")
                 raise Interrupted(f"interrupted.\nGo on with: {self.again}", signal.SIGINT) from None
             except OSError as error:
                 failure = durable.storage_error(error, f"cannot write to {self.folder}")
+                self._mark_failed(failure)
+                raise TrainingError(f"{failure}\nThen go on with: {self.again}") from error
+            except TrainingError as error:
+                if not isinstance(error.__cause__, OSError):
+                    self._mark_failed(error)
+                    raise
+                # a cell could not write: what is to go on is the study, not the cell alone
+                failure = TrainingError(_first_line(error))
                 self._mark_failed(failure)
                 raise TrainingError(f"{failure}\nThen go on with: {self.again}") from error
             except Exception as error:
@@ -190,10 +195,10 @@ class Study:
             return  # the disk is what failed: the message still reaches the screen
 
     def _count_lost_time(self) -> None:
-        """Of a process that was killed, the seconds between its last note here and the last thing its cell wrote."""
+        """Of a process that was killed, the seconds between its last note here and the last thing it wrote besides."""
         last = float(self.record.get("written", 0.0))
-        cells = self.folder / CELLS
-        newest = max((p.stat().st_mtime for p in cells.glob("*/*") if p.is_file()), default=0.0)
+        written = [*(self.folder / CELLS).glob("*/*"), *(self.folder / MEASURED).glob("*")]
+        newest = max((path.stat().st_mtime for path in written if path.is_file()), default=0.0)
         if last and newest > last:
             self._gone += newest - last
 
@@ -217,11 +222,17 @@ def _locked(study: Study) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    with (study.folder / LOCK).open("a+", encoding="utf-8") as file:
+    try:
+        file = (study.folder / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise durable.storage_error(error, f"cannot write to {study.folder}") from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UsageError(f"{study.folder} is being worked on by another process: wait for it, or stop it") from None
+        except OSError:
+            pass  # a file system without locks
         yield
 
 
@@ -241,6 +252,22 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """What study.json says; IntegrityError where it is damaged."""
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_bytes())
+        texts = all(isinstance(record[key], str) for key in ("kind", "state"))
+        if texts and all(isinstance(record[key], dict) for key in ("specification", "decided", "cells")):
+            return record
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass  # one message for every kind of damage
+    raise IntegrityError(f"{folder / RECORD} is damaged: restore it or start a new study")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
 
 
 def _now() -> str:
