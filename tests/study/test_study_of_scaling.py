@@ -104,7 +104,7 @@ def test_the_best_size_and_its_growth_are_recovered_and_said() -> None:
     optimum = found.budgets[-1].optimum
     assert optimum is not None
     assert optimum.size.value == pytest.approx(4e5 * 2**3, rel=0.1)
-    assert "The best size, by the curve through all sizes, is 3.2" in words.best(found)
+    assert words.verdict(found)[1].startswith("The best size, by the curve through all sizes, is 3.2")
     assert found.growth is not None
     assert found.growth.exponent.value == pytest.approx(0.5, abs=0.05)
     assert words.of_growth(found)[0].startswith("The best size grows as the budget to the power of 0.5")
@@ -112,12 +112,15 @@ def test_the_best_size_and_its_growth_are_recovered_and_said() -> None:
 
 def test_error_that_falls_to_the_largest_size_is_said_to_and_no_growth_is_told() -> None:
     found = study([[0.5 - 0.06 * place - 0.01 * b for place in range(5)] for b in range(4)])
-    assert "Error still falls at the largest size: the best is above 6.4 million" in words.best(found)
+    assert "Error still falls at the largest size: the best is above 6.4 million" in words.verdict(found)[1]
     assert "cannot be told" in words.of_growth(found)[0] or "not told" in words.of_growth(found)[0]
 
 
 def test_sizes_that_are_alike_have_no_best() -> None:
-    assert "too alike, or too few, to tell the best" in words.best(study([[0.3] * 5] * 4, images=400))
+    found = study([[0.3] * 5] * 4, images=400)
+    assert "too alike, or too few, to tell the best" in words.verdict(found)[1]
+    assert words.best(found).count("vit-w") == 5
+    assert "may do as well" in words.best(found)
 
 
 def test_a_range_too_small_to_tell_the_exponent_is_said_to_be() -> None:

@@ -78,11 +78,12 @@ def scaling(call: Call[ScalingOptions]) -> Outcome:
 
 def _planned(made: Prepared) -> Outcome:
     from vitrail.study.scaling.study import cost
+    from vitrail.study.scaling.words import flops
     from vitrail.training.journal import duration
 
     told = cost(made)
     total = sum(each["seconds"] for each in told["sizes"].values())
-    headers = ["size", "GFLOPs an image", *(f"epochs, {flops:.2g}" for flops in told["budgets"]), "time", "share"]
+    headers = ["size", "GFLOPs an image", *(f"epochs, {flops(count)}" for count in told["budgets"]), "time", "share"]
     rows = [
         [label, f"{each['flops_per_image'] / 1e9:.3g}", *(f"{count:g}" for count in each["epochs"]),
          duration(each["seconds"]), f"{each['seconds'] / total:.0%}"]

@@ -87,7 +87,7 @@ def _error(found: Results) -> str:
 
 
 def _budgets(found: Results) -> Part:
-    columns = ["size", "parameters", *(f"{budget.flops:.2g} FLOPs" for budget in found.budgets)]
+    columns = ["size", "parameters", *(words.flops(budget.flops) for budget in found.budgets)]
     rows = [
         [size.label, f"{size.parameters:,}", *(scored(b.errors[size.label], found.measure) for b in found.budgets)]
         for size in found.sizes
@@ -96,14 +96,14 @@ def _budgets(found: Results) -> Part:
     errors = Table("Error of every size with every budget", columns, rows, note, numbers=columns[1:])
     best = Table(
         "Best size for each budget", ["budget", "lowest error", "of", "best size, as fitted", "among those tried"],
-        [[f"{b.flops:.2g} FLOPs", scored(b.errors[b.best], found.measure), b.best, *_optimum(b)]
+        [[words.flops(b.flops), scored(b.errors[b.best], found.measure), b.best, *_optimum(b)]
          for b in found.budgets],
         "Parameters, where the parabola through all sizes is lowest; among those tried: in how many of 100 draws.",
         numbers=["budget", "lowest error", "best size, as fitted", "among those tried"],
     )  # fmt: skip
-    iso = {f"{budget.flops:.2g} FLOPs": _iso(budget, found) for budget in found.budgets}
+    iso = {words.flops(budget.flops): _iso(budget, found) for budget in found.budgets}
     figure = charts.iso(iso, "parameters", _error(found), found.measure.scale == 100)
-    said = "; ".join(f"{budget.flops:.2g} FLOPs: lowest with {budget.best}" for budget in found.budgets)
+    said = "; ".join(f"{words.flops(budget.flops)}: lowest with {budget.best}" for budget in found.budgets)
     chart = Chart("iso", figure, f"Error over the size of the model, a line for each budget. {said}.",
                   "Each line has one budget: larger models on it saw fewer images.")  # fmt: skip
     return Part("budgets", "Which size for which budget", (), [errors, best], [chart], found.split)
@@ -118,8 +118,8 @@ def _optimum(budget: Spent) -> tuple[str, str]:
 
 def _end(size: float) -> str:
     if not math.isfinite(size):
-        return "above all"
-    return f"{size / 1e6:.3g} M" if size > 0 else "under all"
+        return "above those tried"
+    return f"{size / 1e6:.3g} M" if size > 0 else "below those tried"
 
 
 def _iso(budget: Spent, found: Results) -> charts.Budget:

@@ -54,7 +54,7 @@ def lines(made: Prepared, say: Callable[[str], None]) -> None:
         epochs = ", ".join(f"{count:g}" for count in each["epochs"])
         say(f"  {label}: epochs {epochs}{times}{tried}: {duration(each['seconds'])}")
     total = sum(each["seconds"] for each in told["sizes"].values())
-    say(f"budgets {', '.join(f'{flops:.2g}' for flops in told['budgets'])} training FLOPs for every size")
+    say(f"budgets of every size, training: {', '.join(map(words.flops, told['budgets']))}")
     say(f"about {duration(total + PAGE)} in all, {made.asked.limit}")
     for what in made.plan.dropped:
         say(f"too little time for {what}: left out")

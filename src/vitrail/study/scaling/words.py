@@ -12,7 +12,7 @@ from vitrail.study.shares import TUNING
 from vitrail.study.statistics.intervals import Interval
 from vitrail.study.statistics.power_law import LEAST_EXPONENT, MOST_EXPONENT
 from vitrail.study.statistics.recommendation import Measure
-from vitrail.study.statistics.words import scored
+from vitrail.study.statistics.words import listed, scored
 from vitrail.training.journal import duration
 
 WIDE = 3.0
@@ -27,22 +27,22 @@ FEW_TESTED = 200
 
 def verdict(found: Results) -> list[str]:
     """The best size for the largest budget, how it grows, what more compute would bring, and the form of the law."""
-    said = [best(found), *of_growth(found), *of_law(found)]
+    said = [best(found), optimal(found.budgets[-1], found), *of_growth(found), *of_law(found)]
     if found.seeds < 2:
         said.append("Each was trained once, so intervals hold other test images and not what another seed would give.")
     return said
 
 
 def best(found: Results) -> str:
-    """The size with the lowest error at the largest budget, and what the fitted curve says of the best."""
+    """The size with the lowest error at the largest budget, and those whose intervals reach into its own."""
     last = found.budgets[-1]
     errors = sorted(last.errors, key=lambda label: last.errors[label].value)
     error = scored(last.errors[last.best], found.measure)
-    opening = f"With the largest budget, {_flops(last.flops)} of training, {last.best} has the lowest error, {error}"
-    second = last.errors[errors[1]] if len(errors) > 1 else None
-    if second is not None and second.low <= last.errors[last.best].high:
-        opening += f", but the interval of {errors[1]} overlaps it"
-    return f"{opening} ({_basis(found)}). {optimal(last, found)}"
+    opening = f"With the largest budget, {flops(last.flops)} of training, {last.best} has the lowest error, {error}"
+    near = [label for label in errors[1:] if last.errors[label].low <= last.errors[last.best].high]
+    if near:
+        opening += f", but {listed(near)} may do as well"
+    return f"{opening} ({_basis(found)})."
 
 
 def optimal(spent: Spent, found: Results) -> str:
@@ -59,10 +59,8 @@ def optimal(spent: Spent, found: Results) -> str:
         return f"Error still falls at the largest size: the best is above {_million(max(sizes))} parameters."
     if size.high < min(sizes):
         return f"Error rises from the smallest size on: the best is under {_million(min(sizes))} parameters."
-    return (
-        f"The sizes are too alike, or too few, to tell the best: by the curve through all of them it may be"
-        f" {_anything(size)} parameters."
-    )
+    doubt = "The sizes are too alike, or too few, to tell the best"
+    return f"{doubt}: the curve through all of them leaves open {_open(size)}."
 
 
 def of_growth(found: Results) -> list[str]:
@@ -115,9 +113,7 @@ def _exponent(law: Fitted, found: Results) -> str:
     at_ends = b.low <= LEAST_EXPONENT * 1.01 or b.high >= MOST_EXPONENT * 0.99
     if not b.known or at_ends or b.high > WIDE * b.low:
         span = f": b may be anything from {b.low:.2g} to {b.high:.2g}" if b.known else ""
-        text = (
-            f"The range of {_range(found):.0f} times in compute is too small to tell the exponent of E = {form}{span}"
-        )
+        text = f"A range of {_range(found):.0f} times in compute is too small to tell the exponent of E = {form}{span}"
     else:
         text = f"The lowest error falls as E = {form} with b = {b.value:.2f} ({b.low:.2f} to {b.high:.2f}, 95 %)"
     if c.known and c.low > 0.1 * law.curve.errors[-1]:
@@ -153,8 +149,12 @@ def _plainly(error: float, measure: Measure) -> str:
     return scored(Interval(error, math.nan, math.nan), measure).partition(" ")[0]
 
 
-def _flops(flops: float) -> str:
-    return f"{flops:.2g} FLOPs"
+def flops(count: float) -> str:
+    """A budget, as GFLOPs or what is nearest to it."""
+    for unit, name in ((1e18, "EFLOPs"), (1e15, "PFLOPs"), (1e12, "TFLOPs"), (1e9, "GFLOPs")):
+        if count >= unit:
+            return f"{count / unit:.2g} {name}" if count < 100 * unit else f"{count / unit:.0f} {name}"
+    return f"{count / 1e6:.0f} MFLOPs"
 
 
 def _million(count: float) -> str:
@@ -167,10 +167,9 @@ def _count(size: Interval) -> str:
     return f"{size.value:,.0f} ({size.low:,.0f} to {size.high:,.0f})"
 
 
-def _anything(size: Interval) -> str:
-    low = f"from {_million(size.low)}" if size.low > 0 else "less than the smallest"
-    high = f"to {_million(size.high)}" if math.isfinite(size.high) else "to more than the largest"
-    return f"anything {low} {high}" if size.low > 0 else f"anything from {low} {high}"
+def _open(size: Interval) -> str:
+    low = f"from {_million(size.low)} parameters" if size.low > 0 else "anything from less than the smallest"
+    return f"{low} to {_million(size.high)}" if math.isfinite(size.high) else f"{low} to more than the largest"
 
 
 # ------------------------------------------------------------------------------------------- around the figures
