@@ -28,9 +28,11 @@ def made(model: str, size: int, what: Pass = "forward", batch: int = 2, noise: f
     times = 3 if what == "step" else 1
     whole, attention = (batch * times * one * float(np.exp(noise * rng.normal())) for one in seconds(model, size))
     n = tokens(model, size)
+    operations = {"vit": n**2, "swin": n, "cnn": 0}[model]
     return Measured(
-        model, what, size, batch, n, round(1e6 * n * batch * times), round(1e3 * n * batch), (1.01 * whole, whole),
-        (attention, 1.1 * attention) if attention else (), (1.0, 1.0), 10_000_000 + 4_000 * n, None, 10_000_000,
+        model, what, size, batch, n, round(1e6 * n * batch * times), round(1e3 * operations * batch),
+        (1.01 * whole, whole), (attention, 1.1 * attention) if attention else (), (1.0, 1.0),
+        10_000_000 + 4_000 * n, None, 10_000_000,
     )  # fmt: skip
 
 

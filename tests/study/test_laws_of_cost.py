@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from cells_of_cost import made, seconds, tokens
 
+from vitrail.study.claims import NOT, PART
 from vitrail.study.folder import Study
 from vitrail.study.growth import page, words
 from vitrail.study.growth.laws import crossings, laws
-from vitrail.study.growth.measured import Measured, from_record
+from vitrail.study.growth.measured import PASSES, Measured, from_record
 from vitrail.study.growth.order import Cell
 from vitrail.study.statistics.growth import fit_exponent
 
@@ -66,6 +67,15 @@ def test_too_few_sizes_have_no_exponent() -> None:
     (law,) = laws([made("vit", size) for size in SIZES[:3]])
     assert (law.time, law.attention, law.terms) == (None, None, None)
     assert "four sizes" in words.verdict([law], [])[0]
+    assert "--image-sizes" in words.verdict([law], [])[0]
+
+
+def test_where_the_time_was_too_short_it_says_how_much_would_do() -> None:
+    found = laws([made("vit", size) for size in SIZES[:3]])
+    first = words.verdict(found, [], needed=200.0)[0]
+    assert "four sizes" in first
+    assert "--time 4m" in first
+    assert "64, 96 and 128 px" in first
 
 
 def test_a_crossing_within_the_sizes_is_measured_there() -> None:
@@ -97,6 +107,47 @@ def test_a_busy_machine_is_said_to_be_one() -> None:
     assert len(words.cautions(busy)) == 2
 
 
+def test_a_summary_is_short_and_has_the_growth_first() -> None:
+    fitted = laws(cells("vit", "swin", "cnn"))
+    said = words.verdict(fitted, crossings(fitted))
+    assert len(said) <= 5
+    assert "in vit" in said[0]
+    assert "N^1.00 (1.00 to 1.00) in swin" in said[0]
+    assert said[1].startswith("The fastest in a forward pass is")
+    assert said[2] == (
+        "Of what textbooks say, shown here: attention costs the square of the number of tokens; attention in windows "
+        "costs in proportion to the tokens."
+    )
+
+
+def test_attention_is_held_to_what_its_operations_say() -> None:
+    linear = [dataclasses.replace(cell, attention=(0.001 * cell.tokens,)) for cell in cells("vit")]
+    claims = words.claims(laws(linear))
+    assert [(claim.brief, {sight.seen for sight in claim.sights}) for claim in claims] == [
+        ("attention costs the square of the number of tokens", {NOT})
+    ]
+    between = [dataclasses.replace(cell, attention=(0.001 * cell.tokens**1.5,)) for cell in cells("vit")]
+    assert words.claims(laws(between))[0].sights[0].seen == PART
+    steep = [dataclasses.replace(cell, attention=(0.001 * cell.tokens**1.5,)) for cell in cells("swin")]
+    assert words.claims(laws(steep))[0].sights[0].seen == NOT
+    assert words.claims(laws(cells("cnn"))) == []
+
+
+def test_what_was_left_out_is_one_sentence_for_each_reason() -> None:
+    left: dict[Cell, str] = {}
+    for model in ("vit", "swin"):
+        for what in PASSES:
+            for size in (256, 384):
+                left[Cell(model, what, size)] = f"too little time: it would take about {size} s, and 3 s are left"
+    left[Cell("cnn", "step", 384)] = "too little memory: it would take 9 GiB, and 2 are free"
+    left[Cell("pvt", "forward", 64)] = "failed: no kernel"
+    assert words.left_out(left) == [
+        "Left out for too little time: vit from 256 px on and swin from 256 px on.",
+        "Left out for too little memory: a training step of cnn from 384 px on.",
+        "Left out since it failed (no kernel): a forward pass of pvt from 64 px on.",
+    ]
+
+
 def test_a_cell_is_read_back_as_it_was_written() -> None:
     assert from_record(made("vit", 64).record()) == made("vit", 64)
 
@@ -106,7 +157,8 @@ def test_the_page_has_a_row_for_each_cell_and_says_what_was_left_out(tmp_path: P
     measured = cells("vit", "swin", "cnn")
     about = {"machine": "a machine", "threads": "1 thread", "precision": "fp32", "batch": "2", "command": "vitrail"}
     fitted = laws(measured)
-    paths = page.write(study, measured, fitted, crossings(fitted), {Cell("cnn", "step", 768): "no <time>"}, about)
+    left = {Cell("cnn", "step", 768): "failed: no <time>"}
+    paths = page.write(study, measured, fitted, crossings(fitted), left, 0.0, about)
     html = paths[0].read_text()
     assert "no &lt;time&gt;" in html
     assert f"{tokens('vit', 512):,}" in html

@@ -14,10 +14,11 @@ from cells_of_cost import counted, made
 
 from vitrail.cli.study_cost import COST
 from vitrail.errors import Interrupted, UsageError
+from vitrail.study.folder import Study
 from vitrail.study.growth import clock, study
 from vitrail.study.growth.counted import Counted, count, sketch
 from vitrail.study.growth.measured import Measured, Pass, measure
-from vitrail.study.growth.order import Cell, Forecasts, cells, smaller_left_out
+from vitrail.study.growth.order import Cell, Forecasts, cells, smaller_left_out, time_needed
 from vitrail.study.growth.study import Asked, begin, reason_of, resume
 
 Measure = Callable[[Counted, Pass, str, str], Measured]
@@ -86,10 +87,34 @@ def test_a_kill_loses_the_cell_in_flight_alone(
 def test_what_has_no_time_is_left_out_and_larger_sizes_with_it(done: list[str], tmp_path: Path) -> None:
     found = begin(Asked(MODELS, (*SIZES, 4096), time=20.0), out=tmp_path / "s", quiet=True)
     left = {cell.name: why for cell, why in found.left_out.items()}
-    assert "more than 20% of the time" in left["vit-4096-step"]
+    assert "more than 20 % of the time" in left["vit-4096-step"]
     assert {cell.size for cell in found.left_out} == {4096}
     assert smaller_left_out(Cell("vit", "step", 8192), found.left_out)
     assert not smaller_left_out(Cell("vit", "step", 512), found.left_out)
+
+
+def test_the_time_that_would_have_been_enough_is_told(
+    done: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Study, "gone", lambda self: 10.0 * len(done))
+    short = begin(Asked(("vit",), SIZES, time=25.0), out=tmp_path / "short", quiet=True)
+    assert len(short.cells) == 3
+    left = [counted("vit", size, 2) for size in (96, 128, 192)]
+    assert 30 < short.needed < 60
+    assert short.needed == pytest.approx(time_needed(
+        [(left[0], "step"), *((one, what) for one in left[1:] for what in ("forward", "step"))], _learned(short), 30.0
+    ))  # fmt: skip
+    report = (tmp_path / "short" / "report.html").read_text()
+    assert "--time 1m or more" in report
+    assert begin(Asked(("vit",), SIZES[:2], time=1e9), out=tmp_path / "few", quiet=True).needed == 0
+    assert begin(Asked(("vit",), SIZES, time=1e9), out=tmp_path / "whole", quiet=True).needed == 0
+
+
+def _learned(found: study.Done) -> Forecasts:
+    forecasts = Forecasts(25.0, 2**40)
+    for cell in found.cells:
+        forecasts.learn(cell)
+    return forecasts
 
 
 def test_what_does_not_fit_into_memory_is_left_out() -> None:

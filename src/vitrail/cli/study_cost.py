@@ -48,11 +48,11 @@ def cost(call: Call[CostOptions]) -> Outcome:
         return _outcome(resume(options.resume, quiet=options.json, began=began))
     if options.name is not None and options.out is not None:
         raise UsageError("--name and --out both say where the study goes: leave one out")
-    from vitrail.study.growth.study import MODELS, SIZES, TIME, Asked, begin
+    from vitrail.study.growth.study import MODELS, SECONDS, SIZES, Asked, begin
 
     asked = Asked(
         _listed(options.models) or MODELS, _sizes(options.image_sizes) or SIZES,
-        2 if options.batch is None else options.batch, TIME if options.time is None else seconds_of(options.time),
+        2 if options.batch is None else options.batch, SECONDS if options.time is None else seconds_of(options.time),
         options.device or "auto", options.precision or "fp32", options.threads or 0,
     )  # fmt: skip
     if options.dry_run:
@@ -73,6 +73,7 @@ def _sizes(text: str | None) -> tuple[int, ...]:
 
 
 def _dry(asked: Asked) -> Outcome:
+    from vitrail.report.numbers import number, share
     from vitrail.study.growth.study import planned
 
     cells = planned(asked)
@@ -83,8 +84,8 @@ def _dry(asked: Asked) -> Outcome:
         flops = counted.step_flops if step else counted.forward_flops
         memory = f"{counted.step_memory / 2**20:,.0f}" if step else ""
         rows.append(
-            [one.cell.model, str(one.cell.size), one.cell.what, f"{counted.tokens:,}", f"{flops / 1e9:.3g}", memory,
-             f"{one.seconds:.1f}", f"{one.seconds / whole:.0%}"]
+            [one.cell.model, str(one.cell.size), one.cell.what, f"{counted.tokens:,}", number(flops / 1e9), memory,
+             f"{one.seconds:.1f}", share(one.seconds / whole)]
         )  # fmt: skip
         told.append(
             {"model": one.cell.model, "image_size": one.cell.size, "pass": one.cell.what, "flops": flops,
@@ -105,17 +106,18 @@ def _outcome(done: Done) -> Outcome:
     from vitrail.study.growth import words
 
     print()
-    for sentence in words.verdict(done.laws, done.crossings):
+    for sentence in words.verdict(done.laws, done.crossings, done.needed):
         print(wrapped(sentence))
     exponents = [
         {"model": law.model, "pass": law.what, "time": _value(law.time), "attention": _value(law.attention)}
         for law in done.laws
     ]
+    claims = [claim.record() for claim in words.claims(done.laws)]
     left = {cell.name: why for cell, why in done.left_out.items()}
     return Outcome(
-        result={"study": done.folder, "exponents": exponents, "left_out": left},
+        result={"study": done.folder, "exponents": exponents, "claims": claims, "left_out": left},
         outputs=done.outputs,
-        warnings=words.cautions(done.cells),
+        warnings=[*words.cautions(done.cells), *words.left_out(done.left_out)],
         where=done.outputs[0],
         next=[command("plan", done.cells[0].model, "--device", "cpu")],
     )

@@ -58,9 +58,9 @@ def told(claims: Iterable[Claim]) -> list[Claim]:
     return [claim for claim in claims if claim.sights]
 
 
-def part(claims: Sequence[Claim], split: str = "") -> Part:
-    """The part of a page: a small table for each claim."""
-    columns = ("model", "weights", "here")
+def part(claims: Sequence[Claim], split: str = "", states: str = "weights") -> Part:
+    """The part of a page: a small table for each claim. states: what `Sight.state` says, in a word."""
+    columns = ("model", states, "verdict")
     tables = [
         Table(claim.says, (*columns, claim.figure), [[s.model, s.state, s.seen, s.figure] for s in claim.sights],
               claim.how)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vitrail.report.numbers import number, share
 from vitrail.study.growth.clock import PART_SECONDS, ROUNDS, forecast
 from vitrail.study.growth.counted import Counted
 from vitrail.study.growth.measured import PASSES, WARM, Measured, Pass
@@ -15,6 +16,8 @@ LARGEST_SHARE = 0.2
 """Of the time: a single cell that would take more is left out."""
 MEMORY_SHARE = 0.8
 """Of the memory that is free: what would take more is left out."""
+TIME, MEMORY, FAILED = "too little time", "too little memory", "failed"
+"""Why a cell is left out: each reason begins with one of these and a colon."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +70,24 @@ class Forecasts:
         takes = self.cell(counted, what)
         needs = counted.step_memory if what == "step" else counted.weights
         if needs > MEMORY_SHARE * self.free:
-            return f"it would take {needs / 2**30:.1f} GiB, and {self.free / 2**30:.1f} are free"
+            return f"{MEMORY}: it would take {needs / 2**30:.1f} GiB, and {self.free / 2**30:.1f} are free"
         if takes > LARGEST_SHARE * self.seconds:
-            return f"it would take about {takes:.0f} s, more than {LARGEST_SHARE:.0%} of the time"
+            return f"{TIME}: it would take about {number(takes)} s, more than {share(LARGEST_SHARE)} of the time"
         if takes > left:
-            return f"it would take about {takes:.0f} s, and {max(0.0, left):.0f} s are left"
+            return f"{TIME}: it would take about {number(takes)} s, and {max(0.0, left):.0f} s are left"
         return ""
 
 
 def smaller_left_out(cell: Cell, left_out: Mapping[Cell, str]) -> str:
     """Why a cell is not even counted: a smaller size of the same curve was left out; "" where none was."""
     return next(
-        (f"{other.size} px was left out already" for other in left_out
+        (f"{why.partition(':')[0]}: {other.size} px was left out already" for other, why in left_out.items()
          if (other.model, other.what) == (cell.model, cell.what) and other.size < cell.size),
         "",
     )  # fmt: skip
+
+
+def time_needed(missing: Iterable[tuple[Counted, Pass]], forecasts: Forecasts, gone: float) -> float:
+    """Seconds in all in which missing cells would be measured too, beside those that took `gone`; 0 of none."""
+    takes = [forecasts.cell(counted, what) for counted, what in missing]
+    return max(gone + sum(takes), max(takes) / LARGEST_SHARE) if takes else 0.0

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vitrail.report import numbers
 from vitrail.report import study_charts as charts
 from vitrail.report.study_page import Chart, Part, StudyPage, Table, Trace, write_study
 from vitrail.report.study_tables import write_csv, write_json
+from vitrail.study import claims
 from vitrail.study.folder import MEASURED, Study
 from vitrail.study.growth import words
 from vitrail.study.growth.laws import Crossing, Law
@@ -27,15 +29,18 @@ COLUMNS = (
 
 def write(
     study: Study, cells: Sequence[Measured], laws: Sequence[Law], crossings: Sequence[Crossing],
-    left_out: Mapping[Cell, str], about: Mapping[str, str],
+    left_out: Mapping[Cell, str], needed: float, about: Mapping[str, str],
 ) -> list[Path]:  # fmt: skip
     """results.csv, results.json, report.html and figures; their paths, the report first.
 
+    needed: seconds that would have been enough to say how anything grows, 0 where they were, or time does not help.
     about: machine, threads, precision, batch and command in words.
     """
     folder = study.folder
     left = {cell.name: why for cell, why in left_out.items()}
-    content = {"laws": [_plain(law) for law in laws], "crossings": crossings, "cells": cells, "left_out": left}
+    told = [claim.record() for claim in words.claims(laws)]
+    fitted = [_plain(law) for law in laws]
+    content = {"claims": told, "laws": fitted, "crossings": crossings, "cells": cells, "left_out": left}
     tables = [
         write_csv(folder / "results.csv", COLUMNS, [_row(cell) for cell in cells]),
         write_json(folder / "results.json", {**content, "about": about}),
@@ -45,8 +50,8 @@ def write(
         kind=KIND,
         name=about["machine"],
         subtitle=f"{', '.join(models)}; {about['batch']} images at once, {about['precision']}, {about['threads']}",
-        verdict=words.verdict(laws, crossings),
-        cautions=[*words.cautions(cells), *_left(left_out)],
+        verdict=words.verdict(laws, crossings, needed),
+        cautions=[*words.cautions(cells), *words.left_out(left_out)],
         parts=list(_parts(cells, laws, crossings, left_out)),
         method=words.METHOD,
         limits=words.LIMITS,
@@ -60,14 +65,6 @@ def write(
 
 def _names(cells: Sequence[Measured]) -> list[str]:
     return [Cell(cell.model, cell.what, cell.size).name for cell in cells]
-
-
-def _left(left_out: Mapping[Cell, str]) -> list[str]:
-    """Where curves end before the largest size that was asked for, and why."""
-    first: dict[tuple[str, Pass], Cell] = {}
-    for cell in left_out:
-        first.setdefault((cell.model, cell.what), cell)
-    return [f"{c.model}, {words.called(c.what)}: from {c.size} px on left out, {left_out[c]}." for c in first.values()]
 
 
 def _row(cell: Measured) -> dict[str, Any]:
@@ -93,6 +90,8 @@ def _parts(
     cells: Sequence[Measured], laws: Sequence[Law], crossings: Sequence[Crossing], left_out: Mapping[Cell, str]
 ) -> Iterator[Part]:
     order = list(dict.fromkeys(cell.model for cell in cells))
+    if told := words.claims(laws):
+        yield claims.part(told, states="pass")
     yield Part("growth", "How the costs grow", _GROWTH, [_exponents(laws)], [])
     for what in PASSES:
         own = [law for law in laws if law.what == what]
@@ -118,7 +117,7 @@ def _exponents(laws: Sequence[Law]) -> Table:
     rows = []
     for law in laws:
         last = law.largest
-        share = "-" if law.terms is None else f"{law.terms.share(last.pixels):.0%}"
+        share = "-" if law.terms is None else numbers.share(law.terms.share(last.pixels))
         sizes = f"{law.cells[len(law.dropped)].size} to {last.size}"
         rows.append(
             [law.model, words.called(law.what), sizes, words.exponent(law.time),
@@ -137,11 +136,12 @@ def _cells(laws: Sequence[Law]) -> Table:
                "MiB predicted")  # fmt: skip
     rows = [
         [
-            law.model, str(cell.size), f"{cell.tokens:,}", f"{1000 * cell.time:.3g}",
-            f"{max(cell.seconds) / min(cell.seconds) - 1:.0%}", f"{cell.flops / cell.batch / 1e9:.3g}",
-            f"{cell.flops / cell.time / cell.batch / 1e9:.3g}",
-            f"{cell.attention_time / cell.time:.1%}" if cell.attention else "none",
-            f"{cell.attention_flops / cell.flops:.1%}" if cell.attention else "none", f"{cell.memory / 2**20:,.0f}",
+            law.model, str(cell.size), f"{cell.tokens:,}", numbers.number(1000 * cell.time),
+            numbers.share(max(cell.seconds) / min(cell.seconds) - 1), numbers.number(cell.flops / cell.batch / 1e9),
+            numbers.number(cell.flops / cell.time / cell.batch / 1e9),
+            numbers.share(cell.attention_time / cell.time) if cell.attention else "none",
+            numbers.share(cell.attention_flops / cell.flops) if cell.attention else "none",
+            f"{cell.memory / 2**20:,.0f}",
             "-" if cell.predicted is None else f"{cell.predicted / 2**20:,.0f}",
         ]
         for law in laws

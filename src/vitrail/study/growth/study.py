@@ -16,7 +16,7 @@ from vitrail.cost.measure import free_memory
 from vitrail.cost.trace import Precision
 from vitrail.errors import IntegrityError, UsageError, unknown
 from vitrail.models import variant
-from vitrail.report.numbers import number
+from vitrail.report import numbers
 from vitrail.report.study_tables import write_json
 from vitrail.run.ending import threads
 from vitrail.runtime.torch_engine import pick_device
@@ -78,7 +78,7 @@ class Asked:
 class Done:
     """A finished study: its folder, what was measured and fitted, what was left out and why, the files it wrote.
 
-    needed: seconds of --time that would have been enough for exponents; 0 where there are some, or more time is no help.
+    needed: seconds of --time that would have been enough for exponents; 0 where they were, or more time is no help.
     """
 
     folder: Path
@@ -220,7 +220,7 @@ def _all(study: Study, asked: Asked, device: str, say: Callable[[str], None]) ->
             try:
                 one = measure(counted, cell.what, cast(Precision, asked.precision), device)
             except (RuntimeError, ValueError, MemoryError) as error:
-                why = f"it failed: {reason_of(error)}"
+                why = f"{FAILED}: {reason_of(error)}"
         if why:
             left_out[cell] = why
             study.note(cell.name, state="left out", reason=why)
@@ -234,7 +234,7 @@ def _all(study: Study, asked: Asked, device: str, say: Callable[[str], None]) ->
         took = time.monotonic() - began
         study.note(cell.name, state="measured", reason="", seconds=round(took, 2))
         left = duration(max(0.0, asked.time - study.gone()))
-        say(f"{head}: {number(1000 * one.time)} ms an image, {one.memory / 2**20:,.0f} MiB; {left} left")
+        say(f"{head}: {numbers.number(1000 * one.time)} ms an image, {one.memory / 2**20:,.0f} MiB; {left} left")
     return found, left_out
 
 

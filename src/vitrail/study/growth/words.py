@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from vitrail.report.numbers import number
+from vitrail.study import claims as claimed
+from vitrail.study.claims import NOT, PART, SHOWN, UNKNOWN, Claim, Sight, Verdict
 from vitrail.study.growth.laws import Crossing, Law
-from vitrail.study.growth.measured import Measured, Pass
+from vitrail.study.growth.measured import PASSES, Measured, Pass
+from vitrail.study.growth.order import FAILED, Cell
 from vitrail.study.statistics.growth import Exponent
 from vitrail.study.statistics.intervals import Interval
 from vitrail.study.statistics.words import listed
@@ -16,6 +20,13 @@ BUSY = 1.3
 """A load from which on times are not to be trusted to a tenth."""
 LOUD = 0.5
 """A spread of rounds from which on the same holds."""
+MOST = 5
+"""Sentences of a summary from which on no crossing is added: the page has a table of them."""
+BETWEEN = 1.5
+"""The exponent of counted operations that parts those that grow with the square from those in proportion."""
+SPARE = 1.2
+"""How much more time is advised than was foretold."""
+EXPONENT = "exponent of its time"
 FAR = 8.0
 """Times the largest measured side beyond which a prediction is not worth a number."""
 
@@ -56,74 +67,105 @@ def exponent(found: Exponent | None) -> str:
     return f"{e.value:.2f} ({e.low:.2f} to {e.high:.2f})" if e.known else f"{e.value:.2f}"
 
 
-def verdict(laws: Sequence[Law], crossings: Sequence[Crossing]) -> list[str]:
-    """What grows how, what share attention has, which model is cheaper where; the most telling first."""
-    said = _headline(laws)
-    for law in (law for law in laws if law.what == "forward"):
-        said += _growth(law)
-    for what in ("forward", "step"):
-        said += _cheapest([law for law in laws if law.what == what])
-    said += [crossed(one, _largest(laws)) for one in crossings if _worth(one, _largest(laws))]
-    if all(law.time is None for law in laws):
-        sizes = sorted({cell.size for law in laws for cell in law.cells})
-        some = ", ".join(f"{size} px" for size in sizes) or "no size"
-        said.insert(0, f"Too little was measured to say how anything grows ({some}): four sizes are needed.")
-    return said
+def verdict(laws: Sequence[Law], crossings: Sequence[Crossing], needed: float = 0.0) -> list[str]:
+    """How time grows, who is fastest where, what of textbooks' claims is seen, and where a faster one changes.
+
+    needed: seconds that would have been enough to say how anything grows, where nothing can be said.
+    """
+    grown = [law for law in laws if law.what == "forward" and law.time is not None]
+    said = _grown(grown) if any(law.time is not None for law in laws) else [_too_little(laws, needed)]
+    fastest = [text for what in PASSES if (text := _cheapest([law for law in laws if law.what == what]))]
+    said += [f"The fastest {'; '.join(fastest)}."] if fastest else []
+    said += claimed.summary(claims([law for law in laws if law.what == "forward"]))
+    worth = [one for one in crossings if _worth(one, _largest(laws))]
+    return [*said, crossed(worth[0], _largest(laws))] if worth and len(said) < MOST else said
 
 
-def _headline(laws: Sequence[Law]) -> list[str]:
-    """How attention grows, in one line."""
-    forward = [law for law in laws if law.what == "forward" and law.attention is not None]
-    if not forward:
+def _too_little(laws: Sequence[Law], needed: float) -> str:
+    sizes = sorted({cell.size for law in laws for cell in law.cells})
+    some = f"at {listed([str(size) for size in sizes])} px" if sizes else "at no size"
+    text = f"Too little was measured to say how costs grow: that takes four sizes of a model, and this is {some}."
+    if needed:
+        return f"{text} Start again with --time {math.ceil(SPARE * needed / 60)}m or more, or with fewer models."
+    return f"{text} Name four sizes or more that fit this machine (--image-sizes)."
+
+
+def _grown(laws: Sequence[Law]) -> list[str]:
+    """The exponents of a forward pass, the steepest first; of more models than are named at once the two ends."""
+    if not laws:
         return []
-    grown = [f"N^{exponent(law.attention)} in {law.model}" for law in forward]
-    return [f"Here the time of attention grows with the number of tokens as {listed(grown)}."]
+    ordered = sorted(laws, key=lambda law: -law.time.exponent.value if law.time else 0.0)
+    told = [f"N^{exponent(law.time)} in {law.model}" for law in ordered]
+    ends = listed(told) if len(told) <= claimed.NAMED else f"between {told[-1]} and {told[0]}"
+    return [f"With N tokens, the time of a forward pass grows as {ends}: 1 is in proportion, 2 with the square."]
 
 
-def _growth(law: Law) -> list[str]:
-    if law.time is None:
-        return []
-    last = law.largest
-    text = (
-        f"{law.model}: from {law.cells[len(law.dropped)].size} to {last.size} px, the time of {CALLED[law.what]} grows "
-        f"as N^{exponent(law.time)}, N tokens."
-    )
-    if law.attention is not None:
-        steepest = law.attention.local[-1]
-        text += (
-            f" Its attention alone grows as N^{exponent(law.attention)}, N^{steepest:.2f} between the two largest "
-            f"sizes, and takes {last.attention_time / last.time:.0%} of the time at {last.size} px."
-        )
-        text += f" {_textbook(law.attention.exponent, steepest)}"
-    return [text]
+def claims(laws: Sequence[Law]) -> list[Claim]:
+    """Of attention whose counted operations grow as N^2, and of one whose operations grow as N."""
+    attending = [(law, law.attention) for law in laws if law.attention is not None]
+    square = [pair for pair in attending if _counted(pair[0]) >= BETWEEN]
+    rule = "The exponent of its time over tokens, which its operations, as counted, {}. "
+    return claimed.told([
+        Claim(
+            "attention costs the square of the number of tokens",
+            "Attention costs the square of the number of tokens.", EXPONENT,
+            tuple(_sight(law, found, _square) for law, found in square),
+            rule.format("have as 2") + "Shown where the interval holds 2, or the largest sizes have 1.8 to 2.2; in part"
+            " where it lies between 1 and 2.",
+        ),
+        Claim(
+            "attention in windows costs in proportion to the tokens",
+            "Attention in windows, or to a fixed number of keys, costs in proportion to the number of tokens.",
+            EXPONENT,
+            tuple(_sight(law, found, _proportion) for law, found in attending if _counted(law) < BETWEEN),
+            rule.format("have as about 1") + "Shown where the interval holds 1, or the exponent is 0.85 to 1.15; in"
+            " part where it is less: each call has a cost of its own.",
+        ),
+    ])  # fmt: skip
 
 
-def _textbook(e: Interval, steepest: float) -> str:
-    """Which of the two growths that textbooks know the measurement shows, if one."""
+def _counted(law: Law) -> float:
+    """The exponent of attention's operations over tokens, from the smallest size to the largest."""
+    first, last = law.cells[0], law.cells[-1]
+    operations = (last.attention_flops / last.batch) / (first.attention_flops / first.batch)
+    return math.log(operations) / math.log(last.tokens / first.tokens)
+
+
+def _sight(law: Law, found: Exponent, judged: Callable[[Interval, float], Verdict]) -> Sight:
+    steepest = found.local[-1]
+    figure = f"{exponent(found)}; {steepest:.2f} between the two largest sizes"
+    return Sight(law.model, called(law.what), judged(found.exponent, steepest), figure)
+
+
+def _square(e: Interval, steepest: float) -> Verdict:
     if e.holds(1.0) and e.holds(2.0):
-        return "That tells neither proportion nor square: too noisy."
+        return UNKNOWN
     if e.holds(2.0) or (e.high < 2.0 and 1.8 <= steepest <= 2.2):
-        return "That is the square, as textbooks have it, or nearly so at the largest sizes."
+        return SHOWN
+    return PART if 1.15 < e.value < 2.0 and not e.holds(1.0) else NOT
+
+
+def _proportion(e: Interval, _: float) -> Verdict:
+    if e.holds(1.0) and e.holds(2.0):
+        return UNKNOWN
     if e.holds(1.0) or 0.85 <= e.value <= 1.15:
-        return "That is in proportion to the tokens."
-    if e.value < 1.0:
-        return "That is less than in proportion: other costs of its calls still count at these sizes."
-    return "That is between proportion and square: the square does not show fully at these sizes."
+        return SHOWN
+    return PART if e.value < 1.0 else NOT
 
 
-def _cheapest(laws: Sequence[Law]) -> list[str]:
+def _cheapest(laws: Sequence[Law]) -> str:
+    """Which model is the fastest at the smallest and the largest size that all have; "" where there is no such size."""
     sizes = set.intersection(*({cell.size for cell in law.cells} for law in laws)) if len(laws) > 1 else set()
     if not sizes:
-        return []
-    small, large = min(sizes), max(sizes)
-    said = [f"{_fastest(laws, size)} at {size} px" for size in dict.fromkeys((small, large))]
-    return [f"For {CALLED[laws[0].what]}, the fastest is {' and '.join(said)}."]
+        return ""
+    said = [f"{_fastest(laws, size)} at {size} px" for size in dict.fromkeys((min(sizes), max(sizes)))]
+    return f"in {CALLED[laws[0].what]} is {' and '.join(said)}"
 
 
 def _fastest(laws: Sequence[Law], size: int) -> str:
     times = {law.model: next(cell.time for cell in law.cells if cell.size == size) for law in laws}
     best = min(times, key=lambda model: times[model])
-    return f"{best} ({1000 * times[best]:.3g} ms an image)"
+    return f"{best} ({number(1000 * times[best])} ms an image)"
 
 
 def crossed(one: Crossing, largest: int) -> str:
@@ -169,12 +211,32 @@ def cautions(cells: Sequence[Measured]) -> list[str]:
     return said
 
 
+def left_out(left: Mapping[Cell, str]) -> list[str]:
+    """Where curves end before the largest size that was asked for: a sentence for each kind of reason."""
+    first: dict[tuple[str, Pass], Cell] = {}
+    for cell in left:
+        first.setdefault((cell.model, cell.what), cell)
+    groups: dict[str, dict[str, dict[Pass, int]]] = {}
+    for cell in first.values():
+        kind, _, why = left[cell].partition(": ")
+        head = f"Left out since it {kind} ({why})" if kind == FAILED else f"Left out for {kind}"
+        groups.setdefault(head, {}).setdefault(cell.model, {})[cell.what] = cell.size
+    return [f"{head}: {listed([_curve(*one) for one in models.items()])}." for head, models in groups.items()]
+
+
+def _curve(model: str, sizes: Mapping[Pass, int]) -> str:
+    """vit from 256 px on; of a pass alone, or of two that end at different sizes, each by itself."""
+    if len(sizes) == len(PASSES) and len(set(sizes.values())) == 1:
+        return f"{model} from {next(iter(sizes.values()))} px on"
+    return listed([f"{CALLED[what]} of {model} from {size} px on" for what, size in sizes.items()])
+
+
 def follows(law: Law) -> str:
     """How far time follows FLOPs."""
     if law.flops is None:
         return "-"
     first, last = (law.cells[at].flops / (law.cells[at].time * law.cells[at].batch) for at in (0, -1))
-    return f"{exponent(law.flops)}; {first / 1e9:.3g} to {last / 1e9:.3g} GFLOP/s"
+    return f"{exponent(law.flops)}; {number(first / 1e9)} to {number(last / 1e9)} GFLOP/s"
 
 
 def called(what: Pass) -> str:
