@@ -29,7 +29,7 @@ def share(fraction: float) -> str:
     """A share without an interval: 8 %, 0.7 %, under 0.1 %, over 99.9 %; – where it is not known."""
     if math.isnan(fraction):
         return "–"
-    return f"{_hundred(fraction, 1 if fraction < 0.1 or fraction > 0.99 else 0).removesuffix('.0')} %"
+    return f"{_hundred(fraction, 1 if fraction < 0.1 else 0).removesuffix('.0')} %"
 
 
 def share_between(value: float, low: float, high: float) -> str:
@@ -39,6 +39,8 @@ def share_between(value: float, low: float, high: float) -> str:
     """
     if math.isnan(value) or math.isnan(low) or math.isnan(high):
         return share(value)
+    if 0 < value < TINY <= high < 2 * TINY:
+        return "up to 0.1 %"
     places = 1 if high - low < NARROW else 0
     texts = [_hundred(end, places) for end in (value, low, high)]
     return f"{texts[0].removesuffix('.0')} %" if len(set(texts)) == 1 else f"{texts[0]} % ({texts[1]} to {texts[2]} %)"
@@ -51,7 +53,7 @@ def _hundred(fraction: float, places: int) -> str:
         return "over 99.9"
     if fraction in (0, 1):
         return f"{100 * fraction:.0f}"
-    return f"{100 * fraction:.{1 if fraction < 0.01 or fraction > 0.99 else places}f}"
+    return f"{100 * fraction:.{1 if fraction < 0.01 or 0.99 < fraction < 1 else places}f}"
 
 
 def pixels(value: float) -> str:

@@ -158,8 +158,8 @@ def _href(folder: str) -> str:
 
 
 def _whole(sentence: str) -> str:
-    """A sentence whose numbers keep their percent sign on their line."""
-    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", sentence)
+    """A sentence whose numbers keep their percent sign, or that they are pixels, on their line."""
+    return re.sub(r"(?<=\d) (%|px\b)", "\N{NO-BREAK SPACE}\\1", sentence)
 
 
 def _once(names: Sequence[str], what: str) -> None:
