@@ -329,7 +329,7 @@ def test_a_summary_is_short_however_many_models_there_are() -> None:
     ]  # fmt: skip
     said = words.verdict(models)
     assert len(said) <= 5
-    assert said[0].startswith("Under shift a keeps its answer on 90 % (88 to 92 %) of the images, more often than b")
+    assert said[0].startswith("Under shift, a keeps its answer on 90 % (88 to 92 %) of the images, more often than b")
     whole = "a shift by a whole patch changes a ViT's answer less than one by half a patch"
     assert [f"{whole} ({name})" in sentence for name, sentence in zip("acb", said[2:], strict=True)] == [True] * 3
     assert sum(len(claim.sights) for claim in words.claims(models)) == 9

@@ -52,7 +52,7 @@ def steadiest(found: Sequence[Found], family: str) -> str:
         return ""
     there.sort(key=lambda entry: -entry[0].value)
     kept, best, state = there[0]
-    what = f"Under {family} {best.name} keeps its answer on {percent(kept)} of the images"
+    what = f"Under {family}, {best.name} keeps its answer on {percent(kept)} of the images"
     if len(there) > 1:
         others = [other for value, other, _ in there[1:] if value.high >= kept.low]
         told = (
@@ -61,7 +61,7 @@ def steadiest(found: Sequence[Found], family: str) -> str:
             else (f", more often than {listed([other.name for _, other, _ in there[1:]])}")
         )
         what += told
-    return f"{what}. By chance, two images agree in {share(state.alike)} of pairs."
+    return f"{what}. Two different images have the same answer in {share(state.alike)} of pairs."
 
 
 def claims(found: Sequence[Found]) -> list[Claim]:
@@ -110,7 +110,7 @@ def _by_training(found: Sequence[Found]) -> Claim:
         fresh, trained = _moved(before, EDGE), _moved(after, EDGE)
         if fresh is not None and trained is not None:
             figure = f"{percent(fresh)} before, {percent(trained)} after"
-            sights.append(Sight(one.name, "both", _more(fresh, trained), figure))
+            sights.append(Sight(one.name, "before and after", _more(fresh, trained), figure))
     return Claim(
         "training makes a ViT steadier under a shift",
         "What a ViT lacks in inductive bias it learns: training makes its answer steadier under a shift.",

@@ -154,5 +154,6 @@ def share(interval: Interval) -> str:
 
 
 def heads(looks: Looks) -> str:
-    """3.1 to 24.9."""
-    return f"{distance(min(looks.heads))} to {distance(max(looks.heads))}"
+    """3.1 to 24.9; 8.0 where all look as far."""
+    ends = (distance(end(looks.heads)) for end in (min, max))
+    return " to ".join(dict.fromkeys(ends))
