@@ -12,11 +12,12 @@ from vitrail.artifact import load
 from vitrail.errors import IntegrityError, UsageError
 from vitrail.run import Run, outcomes, start
 from vitrail.settings import build
-from vitrail.study.outcomes import MEASURES, gather, joint_of, joint_of_folds, measure_of, score_of, scores_of
+from vitrail.study.outcomes import MEASURES, blind, gather, joint_of, joint_of_folds, measure_of, score_of, scores_of
 from vitrail.study.statistics.differences import compare
 from vitrail.tasks import create_task
 from vitrail.tasks.classify import Classify
 from vitrail.tasks.regress import Regress
+from vitrail.tasks.segment import Segment
 
 TINY: dict[str, Any] = {
     "data.source": "shapes", "data.shapes.size": 16, "data.shapes.length": 80, "model.name": "vit_tiny",
@@ -99,6 +100,28 @@ def test_a_fold_without_any_label_leaves_the_interval_unknown() -> None:
     joint = joint_of_folds(task, {"a": [some, none]}, 2, 3)
     assert joint.values[0] == 1
     assert not joint.interval("a").known
+
+
+@pytest.mark.parametrize(("task", "values", "targets", "trained", "score"), [
+    ("classify", [[1.0]] * 4, ["a", "b", "b", "a"], ["b", "b", "a"], 0.5),
+    ("regress", [[9.0]] * 2, [1.0, 5.0], [2.0, 4.0], 2.0),
+    ("multilabel", [[0.9, 0.9, 1, 0], [0.1, 0.9, 0, 0]], [["a"], []], [["a"], ["b"]], 0.5),
+])  # fmt: skip
+def test_who_never_looks_scores_this(
+    task: str, values: list[list[float]], targets: list[Any], trained: list[Any], score: float
+) -> None:
+    made = create_task(task, trained, build({"data.source": "x", "task.name": task}).task)
+    found = blind(made, np.array(values), targets, trained)
+    assert found is not None
+    assert found.score == pytest.approx(score)
+
+
+def test_the_largest_class_everywhere_is_what_a_mask_scores_unseen() -> None:
+    task = Segment(("ground", "cat", "dog"), (0, 1, 2))
+    values = np.array([[1.0, 0, 0, 3, 1, 0, 1, 1, 2], [0, 1, 0, 3, 1, 0, 0, 4, 0]])
+    found = blind(task, values, [], [])
+    assert found is not None
+    assert found.score == pytest.approx(6 / 8 / 2)
 
 
 def test_an_image_that_counts_twice_weighs_twice() -> None:

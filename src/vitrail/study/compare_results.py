@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from vitrail.study.learning import Learned as Learned
 from vitrail.study.learning import curves_of, measured_by, runs_of, split_of
 from vitrail.study.learning import turned as turned
 from vitrail.study.measure import Measured
-from vitrail.study.outcomes import Outcomes
+from vitrail.study.outcomes import SPOKEN, Blind, Outcomes
 from vitrail.study.runner import Done
 from vitrail.study.statistics.candidates import Cost, comparable, pareto
 from vitrail.study.statistics.differences import Comparison, Verdict, compare
@@ -56,7 +56,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that is said. split: that scores are from.  said: the recommendation in sentences."""
+    """Everything that is said. split: that scores are from.  said: the recommendation in sentences.  blind: one who
+    never looks, None where that has no score.  untaught: models that are not clearly better than that.
+    """
 
     task: str
     split: str
@@ -71,6 +73,8 @@ class Results:
     pareto: tuple[str, ...]
     cost: str
     """The kind of cost that the Pareto picture has, "" where there is none."""
+    blind: Blind | None = None
+    untaught: tuple[str, ...] = ()
 
 
 def results(work: Work) -> Results:
@@ -89,10 +93,41 @@ def results(work: Work) -> Results:
     sign = 1.0 if measure.better == "higher" else -1.0
     best = pareto({label: sign * joint.interval(label).value for label in labels}, prices) if kind else []
     rows = tuple(_row(work, entry.label, joint, split) for entry in asked.entries)
+    unseeing, untaught = _blind(work, found), tuple[str, ...]()
+    if unseeing is not None:
+        untaught = tuple(label for label in labels if not _clears(joint.interval(label), unseeing, measure))
+    said = tuple(sentences(recommendation))
+    if unseeing is not None and len(untaught) == len(labels):
+        recommendation = replace(
+            recommendation, choice=None, reason="cannot tell", sure=None, rivals=(), changes=(), needed=()
+        )  # fmt: skip
+        said = (none_yet(unseeing, measure, split), *sentences(recommendation)[1:])
     return Results(
-        ground.task.name, split, measure, joint.units, found.lost, rows, compared, recommendation,
-        tuple(sentences(recommendation)), learned, tuple(best), kind,
+        ground.task.name, split, measure, joint.units, found.lost, rows, compared, recommendation, said, learned,
+        tuple(best), kind, unseeing, untaught,
     )  # fmt: skip
+
+
+def none_yet(unseeing: Blind, measure: Measure, split: str) -> str:
+    """What is said where no model has learned anything that shows."""
+    score = f"{unseeing.score * measure.scale:.1f}" if measure.scale == 100 else f"{unseeing.score:.3g}"
+    return (
+        f"Take none of these yet: none is clearly better than {unseeing.what} would be ({split} {SPOKEN[measure.name]}"
+        f" {score}). Train longer or on more images, and see whether the labels can be told from the images at all."
+    )
+
+
+def _blind(work: Work, found: Outcomes) -> Blind | None:
+    of = {item.key: item.target for item in work.ground.known.source.items}
+    values = next(iter(found.values.values()))
+    return outcomes.blind(work.ground.task, values, [of[key] for key in found.keys], work.ground.data.targets("train"))
+
+
+def _clears(score: Interval, unseeing: Blind, measure: Measure) -> bool:
+    """Whether a score is better than that of one who never looks, whatever else it could be."""
+    if measure.better == "higher":
+        return (score.low if score.known else score.value) > unseeing.score
+    return (score.high if score.known else score.value) < unseeing.score
 
 
 def _of_seeds(work: Work, labels: Sequence[str], split: str) -> tuple[Joint, Outcomes, Measure]:
@@ -107,14 +142,19 @@ def _of_seeds(work: Work, labels: Sequence[str], split: str) -> tuple[Joint, Out
 
 def _of_folds(work: Work, labels: Sequence[str], split: str) -> tuple[Joint, Outcomes, Measure]:
     """Scores of repeats x folds; each fold's images are the same for all models."""
-    of = {
-        label: [outcomes.gather({name: run}, split).values[name] for name, run in runs_of(work.full[label]).items()]
-        for label in labels
+    read = {
+        label: [outcomes.gather({label: run}, split) for run in runs_of(work.full[label]).values()] for label in labels
     }
-    judged = min(sum(map(len, each[: work.asked.folds])) for each in of.values())
-    joint = outcomes.joint_of_folds(work.ground.task, of, work.asked.folds, judged)
-    unit = Outcomes((), {}, np.zeros(0) if any(i.group is not None for i in work.ground.data.source.items) else None, 0)
-    return joint, unit, measured_by(work, joint)
+    of = {label: [each.values[label] for each in every] for label, every in read.items()}
+    once = min(
+        (every[: work.asked.folds] for every in read.values()), key=lambda every: sum(len(e.keys) for e in every)
+    )
+    keys = tuple(key for each in once for key in each.keys)
+    joint = outcomes.joint_of_folds(work.ground.task, of, work.asked.folds, len(keys))
+    values = {labels[0]: np.concatenate([next(iter(each.values.values())) for each in once])}
+    groups = np.zeros(0) if any(i.group is not None for i in work.ground.data.source.items) else None
+    found = Outcomes(keys, values, groups, work.ground.images - len(keys))
+    return joint, found, measured_by(work, joint)
 
 
 def _cost(found: Measured) -> Cost:
@@ -182,6 +222,8 @@ def summary(found: Results) -> dict[str, Any]:
         "curves": {one.label: _told_curve(one) for one in found.learned},
         "pareto": list(found.pareto),
         "cost": found.cost,
+        "blind": found.blind,
+        "untaught": list(found.untaught),
     }
 
 

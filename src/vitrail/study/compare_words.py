@@ -57,6 +57,9 @@ def cautions(work: Work, found: Results) -> list[str]:
         said.append("The data has no test split: scores are validation's, which also chose the best epochs.")
     if found.images < FEW_TESTED:
         said.append(f"{found.images} {found.recommendation.unit} are few: intervals are wide.")
+    if found.blind is not None and 0 < len(found.untaught) < sum(row.score is not None for row in found.rows):
+        verb = "is" if len(found.untaught) == 1 else "are"
+        said.append(f"{listed(found.untaught)} {verb} not clearly better than {found.blind.what} would be.")
     if found.lost:
         said.append(f"{found.lost} {found.split} images could not be judged by every run and are in no score.")
     short = [row.label for row in found.rows if row.label in work.paces and _short(work, row)]

@@ -6,9 +6,10 @@ abs_rel of depth. Columns of outcomes are those of `run.outcomes`; draws of scor
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -137,6 +138,41 @@ def scores_of(task: Task, values: Doubles, weights: Doubles) -> Doubles:
     if task.name in ("segment", "depth"):
         return (miou if task.name == "segment" else _ratio)(weights @ values)
     return np.asarray(weights @ _each(task, values) / weights.sum(axis=1), np.float64)
+
+
+@dataclass(frozen=True)
+class Blind:
+    """One who never looks at an image. score: of that.  what: it does, in words."""
+
+    score: float
+    what: str
+
+
+def blind(task: Task, values: Doubles, targets: Sequence[Any], trained: Sequence[Any]) -> Blind | None:
+    """What is scored without looking; None where that is not known (depth), or there is no such score.
+
+    values (n, k): any model's outcomes on the images.  targets: of these images.  trained: of the training images.
+    """
+    if task.name == "classify":
+        counts = Counter(map(str, trained))
+        most = min(counts, key=lambda name: (-counts[name], name))
+        found = Blind(float(np.mean([str(target) == most for target in targets])), f"always answering '{most}'")
+    elif task.name == "regress":
+        true = np.array([task.encode(target) for target in targets], np.float64)
+        off = np.abs(true - np.asarray(cast(Regress, task).mean))
+        found = Blind(score_of(task, off), "always answering the training images' mean")
+    elif task.name == "multilabel":
+        truth = _truth(values)
+        found = Blind(
+            score_of(task, np.concatenate([np.zeros(truth.shape), truth], axis=1)), "answering the same for every image"
+        )
+    elif task.name == "segment":
+        true = values.sum(axis=0).reshape(3, -1)[1]
+        share = true.max() / max(true.sum(), 1) / max((true > 0).sum(), 1)
+        found = Blind(float(share), "always answering the largest class")
+    else:
+        return None
+    return found if np.isfinite(found.score) else None
 
 
 def miou(sums: Doubles) -> Doubles:
