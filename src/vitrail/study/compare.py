@@ -14,6 +14,7 @@ from typing import Any
 
 from vitrail.contracts import Source
 from vitrail.data.dataset import DatasetSource
+from vitrail.errors import UsageError
 from vitrail.report.study_tables import plain
 from vitrail.settings import Stated, known_path
 from vitrail.study import compare_page, course, shares
@@ -23,7 +24,7 @@ from vitrail.study.compare_results import results, summary
 from vitrail.study.compare_work import Work
 from vitrail.study.course import Prepared, planned
 from vitrail.study.entries import DEFAULT, read_entries
-from vitrail.study.folder import refuse_place
+from vitrail.study.folder import Study, refuse_place
 from vitrail.study.ground import prepare
 from vitrail.training.journal import Journal, duration
 
@@ -59,6 +60,7 @@ def compare(
     teacher: str | None = None,
     name: str | None = None,
     out: str | Path | None = None,
+    resume: str | Path | None = None,
     quiet: bool = False,
     **fields: Any,
 ) -> Compared:
@@ -66,21 +68,27 @@ def compare(
 
     data: a folder, a table, a built-in name, or any map-style Dataset of (image, label).  models: names of
     `list_models()`, timm:NAME, or YAML files.  seeds, time, epochs, equal, rates, folds, fractions, minimal, teacher:
-    as `vitrail compare --help` has them.  fields: config fields that hold for all, as `vitrail.train` takes them.
+    as `vitrail compare --help` has them.  resume: the folder of a comparison of the same data to go on with; nothing
+    else is stated then.  fields: config fields that hold for all, as `vitrail.train` takes them.
 
     Raises UsageError, DataError, TrainingError or Interrupted, as the command exits with 2, 3, 4 and 130 or 143.
     """
     began = clock.monotonic()
     named = {key.removesuffix("_").replace("__", "."): value for key, value in fields.items()}
     stated: Stated = {known_path(key): str(v) if isinstance(v, Path) else v for key, v in named.items()}
+    journal = Journal(quiet)
+    if resume is not None:
+        open_ = (seeds, time, epochs, equal, rates, folds, fractions, minimal, teacher, name, out)
+        if models != DEFAULT or fields or any(value is not None for value in open_):
+            raise UsageError("resume goes on with what the study was asked: state the data alone")
+        return _resume(resume, data, journal, began)
     source = None
     if not isinstance(data, (str, Path)):
         source = DatasetSource(data, name or type(data).__name__.lower(), task=stated.get("task.name"))
         data = source.location
     wishes = Wishes(seeds, time, epochs, equal, rates, folds, fractions, minimal)
-    listed = models if isinstance(models, str) else ",".join(models)
+    listed = models if isinstance(models, str) else ",".join(map(str, models))
     place = Path(out) if out is not None else None
-    journal = Journal(quiet)
     refuse_place(KIND, place)
     made = prepared(data, listed, wishes, stated, teacher, journal, source=source, out=place, began=began)
     return begin(made, journal, name=name, out=place, began=began)
@@ -115,8 +123,19 @@ def resume(folder: str | Path, *, quiet: bool = False, began: float | None = Non
 
     Raises UsageError for a folder that is none or is finished, DataError where the data changed.
     """
-    journal = Journal(quiet)
-    return course.resume(KIND, folder, Asked.of, _going(journal), journal, began)
+    return _resume(folder, None, Journal(quiet), began)
+
+
+def _resume(folder: str | Path, data: Any, journal: Journal, began: float | None) -> Compared:
+    """data: as it was given in Python, where it is no path; None for what study.json names."""
+    source = None
+    if data is not None:
+        asked = Asked.of(Study.open(folder, KIND).specification)
+        if not isinstance(data, (str, Path)):
+            source = DatasetSource(data, asked.data, task=asked.stated.get("task.name"))
+        elif str(data) != asked.data:
+            raise UsageError(f"{folder} is a comparison on {asked.data}, not on {data}")
+    return course.resume(KIND, folder, Asked.of, _going(journal), journal, began, source)
 
 
 def _going(journal: Journal) -> course.Go[Compared]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vitrail.contracts import Source
+from vitrail.data.dataset import DatasetSource
 from vitrail.errors import UsageError
 from vitrail.study.compare_asked import Asked
 from vitrail.study.compare_plan import divisions, first_plan, record, restored, trial_seconds
@@ -49,7 +51,9 @@ def begin(
     began: float | None,
 ) -> T:  # fmt: skip
     """Make the study's folder and do all that was prepared."""
-    study = Study.create(kind, name or made.ground.known.source.name, out, command, made.asked.record())
+    source = made.ground.known.source
+    study = Study.create(kind, name or source.name, out, command, made.asked.record())
+    study.record["from_python"] = isinstance(source, DatasetSource)
     if began is not None:
         study.since(began)
     with study.at_work():
@@ -60,21 +64,23 @@ def begin(
 
 def resume(
     kind: str, folder: str | Path, read: Callable[[Mapping[str, Any]], Asked], go: Go[T], journal: Journal,
-    began: float | None = None,
+    began: float | None = None, source: Source | None = None,
 ) -> T:  # fmt: skip
     """Go on with a study: finished cells are kept, the one in flight goes on from its newest checkpoint.
 
-    read: what was asked, from study.json.  Raises UsageError for a folder that is none or is finished, DataError where
-    the data changed.
+    read: what was asked, from study.json.  source: data from Python.  Raises UsageError for a folder that is none or is
+    finished, DataError where the data changed.
     """
     study = Study.open(folder, kind)
     if study.state == "finished":
         raise UsageError(f"{study.folder} is finished: nothing to resume; its report is {study.folder / 'report.html'}")
+    if study.record.get("from_python") and source is None:
+        raise UsageError(f"{study.folder} has its data from Python: go on with {study.again}")
     study.since(time.monotonic() if began is None else began)
     with study.at_work():
         asked = read(study.specification)
         stated = {path: value for path, value in asked.stated.items() if path != "data.source"}
-        ground = prepare(asked.data, asked.entries, stated, journal)
+        ground = prepare(asked.data, asked.entries, stated, journal, source)
         if study.decided("plan") is None:  # killed before anything was decided
             study.decide("data", ground.fingerprint)
             paces = try_all(ground.plans, trial_seconds(asked), study.folder / "trial", journal)

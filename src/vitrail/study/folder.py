@@ -90,6 +90,8 @@ class Study:
     @property
     def again(self) -> str:
         """The command that goes on with it."""
+        if self.record.get("from_python"):
+            return f"vitrail.{self.kind}(DATA, resume={str(self.folder)!r})"
         verb = self.kind if self.kind == "compare" else f"study {self.kind}"
         return f"vitrail {verb} --resume {shlex.quote(str(self.folder))}"
 
