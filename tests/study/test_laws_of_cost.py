@@ -113,7 +113,10 @@ def test_a_summary_is_short_and_has_the_growth_first() -> None:
     assert len(said) <= 5
     assert "in vit" in said[0]
     assert "N^1.00 (1.00 to 1.00) in swin" in said[0]
-    assert said[1].startswith("The fastest in a forward pass is")
+    assert said[1].startswith("The fastest in a forward pass is vit at 64 px (")
+    assert "and cnn at 512 px (" in said[1]
+    alone = words.verdict(laws([*cells("cnn"), *cells("swin")]), [])[1]
+    assert "is cnn at 64 px (0.768 ms an image) and still at 512 px" in alone
     assert said[2] == (
         "Of what textbooks say, shown here: attention costs the square of the number of tokens; attention in windows "
         "costs in proportion to the tokens."

@@ -110,6 +110,11 @@ def test_the_time_that_would_have_been_enough_is_told(
     assert begin(Asked(("vit",), SIZES, time=1e9), out=tmp_path / "whole", quiet=True).needed == 0
 
 
+def test_where_nothing_fits_it_says_how_much_time_would(done: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none was left. Start again with --time 1m or more"):
+        begin(Asked(("vit",), SIZES, time=0.0), out=tmp_path / "s", quiet=True)
+
+
 def _learned(found: study.Done) -> Forecasts:
     forecasts = Forecasts(25.0, 2**40)
     for cell in found.cells:

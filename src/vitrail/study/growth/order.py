@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vitrail.report.numbers import number, share
+from vitrail.report.numbers import share
 from vitrail.study.growth.clock import PART_SECONDS, ROUNDS, forecast
 from vitrail.study.growth.counted import Counted
 from vitrail.study.growth.measured import PASSES, WARM, Measured, Pass
@@ -72,10 +72,14 @@ class Forecasts:
         if needs > MEMORY_SHARE * self.free:
             return f"{MEMORY}: it would take {needs / 2**30:.1f} GiB, and {self.free / 2**30:.1f} are free"
         if takes > LARGEST_SHARE * self.seconds:
-            return f"{TIME}: it would take about {number(takes)} s, more than {share(LARGEST_SHARE)} of the time"
+            return f"{TIME}: it would take about {_rounded(takes)} s, more than {share(LARGEST_SHARE)} of the time"
         if takes > left:
-            return f"{TIME}: it would take about {number(takes)} s, and {max(0.0, left):.0f} s are left"
+            return f"{TIME}: it would take about {_rounded(takes)} s, and {max(0.0, left):.0f} s are left"
         return ""
+
+
+def _rounded(seconds: float) -> str:
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}"
 
 
 def smaller_left_out(cell: Cell, left_out: Mapping[Cell, str]) -> str:

@@ -21,7 +21,7 @@ from vitrail.report.study_tables import write_json
 from vitrail.run.ending import threads
 from vitrail.runtime.torch_engine import pick_device
 from vitrail.study.folder import MEASURED, Study, refuse_place
-from vitrail.study.growth import page
+from vitrail.study.growth import page, words
 from vitrail.study.growth.counted import Counted, count, sketch
 from vitrail.study.growth.laws import LEAST, Crossing, Law, crossings, laws
 from vitrail.study.growth.measured import Measured, from_record, measure
@@ -167,7 +167,9 @@ def _go(study: Study, asked: Asked, quiet: bool) -> Done:
         _same_machine(study, device)
         found, left_out = _all(study, asked, device, say)
         if not found:
-            raise UsageError(f"nothing could be measured: {next(iter(left_out.values()))}")
+            needed = _needed(study, asked, device, found, left_out)
+            more = f". {words.more_time(needed)}" if needed else ""
+            raise UsageError(f"nothing could be measured: {next(iter(left_out.values()))}{more}")
         fitted = laws(found)
         crossing = crossings(fitted)
         about = {

@@ -86,8 +86,13 @@ def _too_little(laws: Sequence[Law], needed: float) -> str:
     some = f"at {listed([str(size) for size in sizes])} px" if sizes else "at no size"
     text = f"Too little was measured to say how costs grow: that takes four sizes of a model, and this is {some}."
     if needed:
-        return f"{text} Start again with --time {math.ceil(SPARE * needed / 60)}m or more, or with fewer models."
+        return f"{text} {more_time(needed)}"
     return f"{text} Name four sizes or more that fit this machine (--image-sizes)."
+
+
+def more_time(needed: float) -> str:
+    """What to do where the time was too short. needed: seconds, as foretold."""
+    return f"Start again with --time {math.ceil(SPARE * needed / 60)}m or more, or with fewer models."
 
 
 def _grown(laws: Sequence[Law]) -> list[str]:
@@ -158,14 +163,19 @@ def _cheapest(laws: Sequence[Law]) -> str:
     sizes = set.intersection(*({cell.size for cell in law.cells} for law in laws)) if len(laws) > 1 else set()
     if not sizes:
         return ""
-    said = [f"{_fastest(laws, size)} at {size} px" for size in dict.fromkeys((min(sizes), max(sizes)))]
+    (small, first), (large, last) = ((size, _fastest(laws, size)) for size in (min(sizes), max(sizes)))
+    said = [f"{first[0]} at {small} px ({number(first[1])} ms an image)"]
+    if large > small:
+        name = "still" if last[0] == first[0] else last[0]
+        said.append(f"{name} at {large} px ({number(last[1])} ms)")
     return f"in {CALLED[laws[0].what]} is {' and '.join(said)}"
 
 
-def _fastest(laws: Sequence[Law], size: int) -> str:
+def _fastest(laws: Sequence[Law], size: int) -> tuple[str, float]:
+    """The model, and its milliseconds an image."""
     times = {law.model: next(cell.time for cell in law.cells if cell.size == size) for law in laws}
     best = min(times, key=lambda model: times[model])
-    return f"{best} ({number(1000 * times[best])} ms an image)"
+    return best, 1000 * times[best]
 
 
 def crossed(one: Crossing, largest: int) -> str:
