@@ -48,7 +48,8 @@ def test_json_is_one_line_that_any_reader_takes() -> None:
     assert "猫" in line
     line.encode("utf-8")
     assert json.loads(line) == {
-        "path": "a/b", "nan": None, "inf": None, "n": 3, "rows": [[0.0, 0.0]], "name": "n\udcff\n猫", "1": [True, None],
+        "path": "a/b", "nan": None, "nan_is": "unknown", "inf": None, "inf_is": "infinite", "n": 3,
+        "rows": [[0.0, 0.0]], "name": "n\udcff\n猫", "1": [True, None],
     }  # fmt: skip
 
 

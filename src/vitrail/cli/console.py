@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import PurePath
+from collections.abc import Sequence
 from typing import Any
 
 from vitrail.cli.layout import terminal_width
@@ -43,21 +41,14 @@ def table(
 
 
 def to_json(value: Any) -> str:
-    """One line of JSON: paths as text, a value that is not finite as null, a file name that is no Unicode escaped."""
-    text = json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+    """One line of JSON: paths as text, a value that is not finite as null (KEY_is says which), non-Unicode escaped.
+
+    See `report.study_tables.plain`, which raises TypeError for what JSON has not.
+    """
+    from vitrail.report.study_tables import plain
+
+    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate becomes its own JSON escape
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(entry) for entry in value]
-    if hasattr(value, "tolist"):  # NumPy's arrays and scalars, without importing it
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value) if isinstance(value, PurePath) else value
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
