@@ -52,6 +52,15 @@ def test_folds_of_equal_models_are_seldom_told_apart() -> None:
     assert naive / studies > 0.15
 
 
+def test_no_difference_is_larger_than_scores_can_be_apart() -> None:
+    joint = of_folds({"a": np.array([[0.1, 0.9]]), "b": np.array([[0.9, 0.2]])}, 2, 24)
+    (wide,) = compare(joint, 0.01)
+    assert wide.together.low < -1
+    (held,) = compare(replace(joint, limits=(0.0, 1.0)), 0.01)
+    assert (held.together.low, held.together.high, held.alone.low) == (-1, 1, -1)
+    assert held.together.value == wide.together.value
+
+
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [

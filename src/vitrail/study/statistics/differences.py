@@ -69,6 +69,8 @@ def compare(
     drawn, values = joint.draws * sign, joint.values * sign
     first, second = ([joint.index(pair[side]) for pair in pairs] for side in (0, 1))
     alone, together = simultaneous(values[first] - values[second], drawn[:, first] - drawn[:, second], level)
+    most = joint.limits[1] - joint.limits[0]  # no difference is larger than the range of scores
+    alone, together = ([one.within(-most, most) for one in each] for each in (alone, together))
     trained = joint.count * max(1, joint.folds)
     return [
         Comparison(*pair, one, wide, verdict(wide, minimal, trained))

@@ -37,6 +37,12 @@ class Interval:
         """Whether `truth` lies in it; False where it is not known."""
         return self.low <= truth <= self.high
 
+    def within(self, least: float, most: float) -> Interval:
+        """The same, with ends that lie beyond what can be moved there."""
+        if not self.known:
+            return self
+        return Interval(self.value, min(max(self.low, least), most), min(max(self.high, least), most))
+
     def scaled(self, by: float) -> Interval:
         """The same figure in another unit, or seen from the other side where `by` is negative."""
         low, high = sorted((self.low * by, self.high * by)) if self.known else (math.nan, math.nan)
