@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from vitrail.errors import TrainingError, UsageError
 from vitrail.run import Run, finish
 from vitrail.settings import DataConfig
 from vitrail.study import compare as comparing
-from vitrail.study import compare_work, runner
+from vitrail.study import compare_work, outcomes, runner
 from vitrail.study.folder import Study
 from vitrail.study.measure import Measured
 from vitrail.study.measure.calibration import Calibration
@@ -163,6 +164,44 @@ def test_the_same_results_after_a_kill_in_the_middle_of_a_cell(
         assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
+def stopped(whole: Path, folder: Path) -> Path:
+    """A copy of a comparison, as if it had been stopped before it measured."""
+    again = Path(shutil.copytree(whole, folder / "again"))
+    shutil.rmtree(again / "measured")
+    record = json.loads((again / "study.json").read_text())
+    (again / "study.json").write_text(json.dumps({**record, "state": "interrupted"}))
+    return again
+
+
+def test_a_signal_while_measuring_ends_the_comparison(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = stopped(whole, tmp_path)
+    monkeypatch.setattr(compare_work, "measure", lambda *given: signal.raise_signal(signal.SIGTERM))
+    assert main(["compare", "--resume", str(again)]) == 143
+    assert f"Go on with: vitrail compare --resume {again}" in capsys.readouterr().err
+    assert Study.open(again, "compare").state == "interrupted"
+
+
+@pytest.mark.parametrize(("score", "taught"), [(1.0, False), (0.0, True)])
+def test_a_model_that_learned_nothing_is_not_recommended(
+    score: float, taught: bool, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "blind", lambda *given: outcomes.Blind(score, "always answering '3'"))
+    again = stopped(whole, tmp_path)
+    assert main(["compare", "--resume", str(again)]) == 0
+    found = json.loads((again / "results.json").read_text())
+    standing = f"test accuracy is {100 * found['models'][found['leading']]['score']['value']:.0f}"
+    assert standing[:-1] in found["said"][1]
+    assert "40 test images" in found["said"][1]
+    if taught:
+        assert found["untaught"] == []
+        return
+    assert (found["recommendation"], sorted(found["untaught"])) == (None, ["small", "wide"])
+    assert found["said"][0].startswith("Take none of these yet: none is clearly better than always answering '3'")
+    assert found["changes"] == []
+
+
 def test_few_images_are_tested_in_folds_and_it_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = tmp_path / "photos"
     source = open_source(DataConfig(source="digits"), "classify")
@@ -204,7 +243,7 @@ def test_a_model_that_fails_is_said_and_the_others_are_compared(
     told = words(tmp_path, "--epochs", "1", "--seeds", "2", "--rates", "1", "--fractions", "none", "--out", str(out))
     assert main(told) == 0
     found = json.loads((out / "results.json").read_text())
-    assert (found["recommendation"], found["models"]["wide"]["score"]) == ("small", None)
+    assert (found["leading"], found["models"]["wide"]["score"]) == ("small", None)
     assert found["models"]["wide"]["failed"] == "the loss is not finite"
     assert "wide is not compared: the loss is not finite" in (out / "report.html").read_text()
 

@@ -114,7 +114,8 @@ def _scores(work: Work, found: Results) -> Part:
     rows = []
     for row in found.rows:
         score = scored(row.score, measure) if row.score else f"not compared: {row.failed or 'not trained'}"
-        val = f"{row.val * measure.scale:.1f}" if row.val is not None and share else _number(row.val)
+        # what chose the best epoch may be another figure, in another unit: the mean error of a depth, beside abs_rel
+        val = _score(row.val, 100 if work.ground.task.maximise else 1) if row.val is not None else ""
         each = ", ".join(_score(point.test, measure.scale) for point in row.full if point.test is not None)
         rows.append([row.label, score, val, each])
     columns = ["model", f"{found.split} {name}", f"val {work.ground.task.headline}", words.each(work)]

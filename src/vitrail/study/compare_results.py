@@ -22,7 +22,7 @@ from vitrail.study.statistics.differences import Comparison, Verdict, compare
 from vitrail.study.statistics.intervals import Interval
 from vitrail.study.statistics.joint import Joint
 from vitrail.study.statistics.recommendation import Measure, Recommendation, recommend
-from vitrail.study.statistics.words import sentences
+from vitrail.study.statistics.words import scored, sentences
 
 
 @dataclass(frozen=True)
@@ -96,16 +96,31 @@ def results(work: Work) -> Results:
     unseeing, untaught = _blind(work, found), tuple[str, ...]()
     if unseeing is not None:
         untaught = tuple(label for label in labels if not _clears(joint.interval(label), unseeing, measure))
-    said = tuple(sentences(recommendation))
+    # a curve of what was not learned predicts nothing
+    changes = tuple(one for one in recommendation.changes if not {one.first, one.second} & set(untaught))
+    recommendation = replace(recommendation, changes=changes)
     if unseeing is not None and len(untaught) == len(labels):
-        recommendation = replace(
-            recommendation, choice=None, reason="cannot tell", sure=None, rivals=(), changes=(), needed=()
-        )  # fmt: skip
-        said = (none_yet(unseeing, measure, split), *sentences(recommendation)[1:])
+        recommendation = replace(recommendation, choice=None, reason="cannot tell", sure=None, rivals=(), needed=())
+    opening, *rest = sentences(recommendation)
+    if unseeing is not None and len(untaught) == len(labels):
+        opening = none_yet(unseeing, measure, split)
+    said = (opening, standing(recommendation, joint.interval(recommendation.about), split), *rest)
     return Results(
         ground.task.name, split, measure, joint.units, found.lost, rows, compared, recommendation, said, learned,
         tuple(best), kind, unseeing, untaught,
     )  # fmt: skip
+
+
+def standing(found: Recommendation, score: Interval, split: str) -> str:
+    """How good the model is that is spoken of."""
+    measure = found.measure
+    whose = "Its" if found.choice else f"{found.leading}'s"
+    unit = " percent" if measure.scale == 100 else f" {measure.unit}".rstrip()
+    runs = f"{found.seeds} x {found.folds} folds" if found.folds else f"{found.seeds} seed{'s'[: found.seeds > 1]}"
+    value, of = f"{whose} {split} {SPOKEN[measure.name]} is", f"{runs}, {found.images:,} {found.unit}"
+    if not score.known:
+        return f"{value} {scored(score, measure).partition(' (')[0]}{unit} ({of}), too few to say how sure that is."
+    return f"{value} {scored(score, measure)}{unit} (95 %, {of})."
 
 
 def none_yet(unseeing: Blind, measure: Measure, split: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from vitrail.study.compare_asked import Asked
 from vitrail.study.compare_results import Results, Row
 from vitrail.study.compare_work import Work
+from vitrail.study.entries import Entry
 from vitrail.study.measure.calibration import Calibration
 from vitrail.study.measure.robustness import Robustness
 from vitrail.study.shares import ENOUGH, TUNING, WORTH
@@ -129,13 +130,19 @@ def of_training(work: Work) -> str:
     """What the table of training is."""
     tuned = len(work.plan.ask.rates) > 1 or bool(work.tuned)
     said = "Rates are multiples of the recipe's own, chosen on validation images alone. " if tuned else ""
-    taught = [e for e in work.asked.entries if e.teacher and any(o.label == e.teacher for o in work.asked.entries)]
+    taught = _taught(work)
     if taught:
         said += (
             f"{listed([e.label for e in taught])} learned from {taught[0].teacher} of the same seed, whose training is"
             f" in the time of {taught[0].teacher} alone. "
         )
     return said + "Time is of all runs of a model, in this study, reports included."
+
+
+def _taught(work: Work) -> list[Entry]:
+    """Those that learn from another of the list."""
+    labels = {entry.label for entry in work.asked.entries}
+    return [entry for entry in work.asked.entries if entry.teacher in labels]
 
 
 def method(work: Work, found: Results) -> list[str]:
@@ -177,7 +184,8 @@ def method(work: Work, found: Results) -> list[str]:
     if found.learned:
         said.append(
             "Parts of the training images lie inside each other and have each class's share; a part f was trained for"
-            " f^-0.5 times the epochs. A distilled model learned from a teacher that saw the same part."
+            " f^-0.5 times the epochs."
+            + (" A distilled model learned from a teacher that saw the same part." if _taught(work) else "")
         )
     least = amount(found.measure.minimal, found.measure)
     said.append(
