@@ -118,7 +118,7 @@ def linear(axis: Any, share: bool, bins: int = 5) -> None:
     """A scale in even steps. share: of fractions, written in percent."""
     axis.set_major_locator(MaxNLocator(nbins=bins, steps=[1, 2, 2.5, 5, 10]))
     if share:
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 6):g}%"))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 6):g}\N{NO-BREAK SPACE}%"))
 
 
 def logarithmic(axes: Axes, which: str, values: Sequence[float]) -> None:
