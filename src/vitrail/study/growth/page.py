@@ -46,10 +46,11 @@ def write(
         write_json(folder / "results.json", {**content, "about": about}),
     ]
     models = dict.fromkeys(cell.model for cell in cells)
+    batch = f"{about['batch']} image{'s'[: about['batch'] != '1']}"
     page = StudyPage(
         kind=KIND,
         name=about["machine"],
-        subtitle=f"{', '.join(models)}; {about['batch']} images at once, {about['precision']}, {about['threads']}",
+        subtitle=f"{', '.join(models)}; {batch} at once, {about['precision']}, {about['threads']}",
         verdict=words.verdict(laws, crossings, needed),
         cautions=[*words.cautions(cells), *words.left_out(left_out)],
         parts=list(_parts(cells, laws, crossings, left_out)),
@@ -92,7 +93,8 @@ def _parts(
     order = list(dict.fromkeys(cell.model for cell in cells))
     if told := words.claims(laws):
         yield claims.part(told, states="pass")
-    yield Part("growth", "How the costs grow", _GROWTH, [_exponents(laws)], [])
+    if any(law.time or law.memory or law.attention for law in laws):
+        yield Part("growth", "How the costs grow", _GROWTH, [_exponents(laws)], [])
     for what in PASSES:
         own = [law for law in laws if law.what == what]
         if own:

@@ -30,7 +30,8 @@ PARTS = 4
 """Parts a side that an image is cut into to ask whether a model needs them where they are."""
 FEWEST = 8
 """Images below which nothing is compared."""
-WAY = "how far it moves, of the way to another image"
+WAY = "moved"
+OF_WAY = "Moved: how far, of the way to another image. "
 
 
 def verdict(found: Sequence[Found]) -> list[str]:
@@ -81,8 +82,8 @@ def _convolutions(found: Sequence[Found]) -> Claim:
         "a CNN's answer hardly changes under a shift",
         "A convolution answers a shifted image with a shifted map, so a CNN's answer hardly changes under a shift.",
         WAY, tuple(sights),
-        f"Under circular shifts; shown where it moves less than {share(HARDLY)} of the way, with its interval. Strides "
-        "and padded edges are what keeps it from 0.",
+        f"{OF_WAY}Under circular shifts; shown where it moves less than {share(HARDLY)} of the way, with its interval. "
+        "Strides and padded edges are what keeps it from 0.",
     )  # fmt: skip
 
 
@@ -96,7 +97,7 @@ def _without_bias(found: Sequence[Found]) -> Claim:
     return Claim(
         "an untrained ViT's answer changes more under a shift than an untrained CNN's",
         "A ViT has weaker inductive bias than a CNN: before it is trained, a shift changes its answer more.",
-        f"{WAY}, each", tuple(sights), "Under circular shifts. Shown where the two intervals stand apart.",
+        f"{WAY}, each", tuple(sights), f"{OF_WAY}Under circular shifts. Shown where the two intervals stand apart.",
     )  # fmt: skip
 
 
@@ -114,7 +115,7 @@ def _by_training(found: Sequence[Found]) -> Claim:
     return Claim(
         "training makes a ViT steadier under a shift",
         "What a ViT lacks in inductive bias it learns: training makes its answer steadier under a shift.",
-        WAY, tuple(sights), "Under shifts with the edge repeated. Shown where the two intervals stand apart.",
+        WAY, tuple(sights), f"{OF_WAY}Under shifts with the edge repeated. Shown where the two intervals stand apart.",
     )  # fmt: skip
 
 
@@ -132,7 +133,7 @@ def _patches(found: Sequence[Found]) -> Claim:
     return Claim(
         "a shift by a whole patch changes a ViT's answer less than one by half a patch",
         "A ViT cuts the image into patches, so a shift by a whole patch changes less than one by half a patch.",
-        WAY, tuple(sights), "Under circular shifts. Shown where the two intervals stand apart.",
+        WAY, tuple(sights), f"{OF_WAY}Under circular shifts. Shown where the two intervals stand apart.",
     )  # fmt: skip
 
 
@@ -155,8 +156,8 @@ def _order(found: Sequence[Found]) -> Claim:
         "only its position embedding tells a ViT the order of patches",
         "Attention does not see the order of patches; what a ViT knows of places is in its position embedding.",
         WAY, tuple(sights),
-        f"A model's own patches laid out anew. Shown where without positions nothing moves but by rounding, less than "
-        f"{share(EXACT)}.",
+        f"{OF_WAY}A model's own patches laid out anew. Shown where without positions nothing moves but by rounding, "
+        f"less than {share(EXACT)}.",
     )  # fmt: skip
 
 

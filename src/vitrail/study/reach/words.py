@@ -83,7 +83,7 @@ def _first_looks(states: Sequence[tuple[Found, StateFound]]) -> Claim:
     return Claim(
         "attention sees the whole image from the first layer on",
         "Attention sees the whole image from the first layer on.",
-        "heads that look far; what counts from beyond the cell",
+        "far heads; from beyond the cell",
         tuple(sights),
         f"A head looks far if it looks at least {numbers.share(GLOBAL)} as far as attention spread evenly over the "
         "image. Shown where one does in the first layer and half or more of what counts in the central cell comes from "
@@ -103,7 +103,7 @@ def _windows(states: Sequence[tuple[Found, StateFound]]) -> Claim:
     return Claim(
         "windows keep early layers near",
         "Windows keep early layers near.",
-        "how far heads look at first, of an even look",
+        "first layer, of an even look",
         tuple(sights),
         f"Shown where heads of the first layer look less than {numbers.share(LOCAL)} as far, on the mean, as attention "
         "spread evenly over the image would.",
@@ -125,9 +125,10 @@ def _grows(states: Sequence[tuple[Found, StateFound]]) -> Claim:
     return Claim(
         "layer by layer a cell sees more, and less than it could",
         "Layer by layer a cell sees more, and effectively less than it could.",
-        "what holds half of its field, first to last layer",
+        "radius, first to last layer",
         tuple(sights),
-        f"Shown where the radius grows to more than {GROWS:g} times and stays, with its interval, below that of a "
+        f"The radius holds half of the central cell's field. Shown where it grows to more than {GROWS:g} times "
+        "and stays, with its interval, below that of a "
         "field spread evenly over the image; in part where it only grows.",
     )
 
