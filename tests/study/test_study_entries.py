@@ -65,6 +65,10 @@ def test_a_list_that_cannot_be_compared_is_refused_in_words(models: str, teacher
         ("a: {model: vit_tiny, train.lr: -1}", "a: train.lr"),
         ("[vit_tiny]", "a label with fields is expected"),
         ("a: {", "no YAML"),
+        ("a: {model: vit_tiny}\na: {model: resnet18}", "the label a stands twice"),
+        (f"{'x' * 61}: {{model: vit_tiny}}", "has over 60 characters"),
+        ("'': {model: vit_tiny}", "is empty"),
+        ('"a\\nb": {model: vit_tiny}', "has line ends"),
     ],
 )  # fmt: skip
 def test_a_file_that_says_nothing_usable_names_the_place(text: str, says: str, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from vitrail.settings import Stated, build, flatten
 
 DEFAULT = "vit_tiny,deit_tiny_distilled,resnet18"
 FILES = (".yaml", ".yml")
+LONGEST = 60
+"""Characters of a label, which stands in tables and in names of folders."""
 CNNS = ("resnet", "convnext")
 """Families of the catalogue that have no attention."""
 NONE = "none"
@@ -131,7 +133,8 @@ def refuse_common(stated: Stated) -> None:
 def _of_file(path: Path) -> list[Entry]:
     """The entries of a YAML file: a mapping of labels to fields."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        tree, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise UsageError(f"--models {path} cannot be read: {str(reason).lower()}") from None
@@ -139,10 +142,19 @@ def _of_file(path: Path) -> list[Entry]:
         raise UsageError(f"--models {path} is no YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(tree, Mapping) or not all(isinstance(fields, Mapping) for fields in tree.values()) or not tree:
         raise UsageError(f"--models {path}: a label with fields is expected, such as 'wide: {{model.name: vit_tiny}}'")
+    assert node is not None, "there is a mapping"
+    labels = [str(key.value) for key, _ in node.value]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:  # YAML keeps the last alone
+        raise UsageError(f"--models {path}: the label {twice} stands twice: give each a label of its own")
     return [_entry(path, str(label), fields) for label, fields in tree.items()]
 
 
 def _entry(path: Path, label: str, fields: Mapping[str, Any]) -> Entry:
+    if not 0 < len(label.strip()) <= LONGEST or not label.isprintable():
+        raise UsageError(
+            f"--models {path}: the label {label[:LONGEST]!r} is empty, has line ends, or has over {LONGEST} characters"
+        )
     try:
         stated = flatten(fields)
         if "model.name" not in stated:

@@ -74,7 +74,7 @@ class Runner:
         except VitrailError as error:
             if isinstance(error, TrainingError) and isinstance(error.__cause__, OSError):
                 raise  # the disk is full: no other cell would do better
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0].rstrip(".")  # it becomes a part of sentences
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
