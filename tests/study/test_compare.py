@@ -88,6 +88,8 @@ def test_every_figure_leads_to_a_run_folder(whole: Path) -> None:
         assert label in {"small", "wide"}
     rows = table(whole / "results.csv")
     assert [row["label"] for row in rows] == ["small", "wide"]
+    assert rows[0]["cells"].split() == ["cells/small-full-seed-0", "cells/small-full-seed-1"]
+    assert [rows[0][name] for name in ("metric", "split", "images", "runs")] == ["accuracy", "test", "40", "2"]
     assert float(rows[0]["score"]) == pytest.approx(found["models"]["small"]["score"]["value"], abs=1e-5)
 
 
@@ -189,11 +191,14 @@ def test_a_model_that_learned_nothing_is_not_recommended(
 ) -> None:
     monkeypatch.setattr(outcomes, "blind", lambda *given: outcomes.Blind(score, "always answering '3'"))
     again = stopped(whole, tmp_path)
+    (again / "measured").mkdir()
+    (again / "measured" / "small-full-seed-0.json").write_text('{"speed": 3')  # a disk that lied: measured again
     assert main(["compare", "--resume", str(again)]) == 0
     found = json.loads((again / "results.json").read_text())
     standing = f"test accuracy is {100 * found['models'][found['leading']]['score']['value']:.0f}"
     assert standing[:-1] in found["said"][1]
     assert "40 test images" in found["said"][1]
+    assert all(model["measured"] for model in found["models"].values())
     if taught:
         assert found["untaught"] == []
         return

@@ -78,6 +78,12 @@ def test_a_file_that_says_nothing_usable_names_the_place(text: str, says: str, t
         read_entries(f"{path},resnet18")
 
 
+def test_a_label_is_a_folders_name_without_spaces(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text("'../ViT  wide.': {model: vit_tiny}\n'..': {model: resnet18}\n")
+    assert [entry.folder for entry in read_entries(str(path))] == ["-ViT_wide", "model"]
+
+
 @pytest.mark.parametrize("path", ["model.name", "seed", "train.epochs", "distill.teacher"])
 def test_what_the_study_sets_cannot_be_stated_for_all(path: str) -> None:
     with pytest.raises(UsageError, match=f"{path} is set by the study: --"):

@@ -25,9 +25,10 @@ from vitrail.study.statistics.words import scored
 from vitrail.training.journal import duration
 
 COLUMNS = (
-    "model", "label", "score", "score_low", "score_high", "val", "rate", "lr", "epochs", "seeds", "teacher",
-    "parameters", "gmacs", "latency_p50_ms", "latency_p95_ms", "images_per_s", "batch", "peak_memory_mb", "disk_mb",
-    "joules_per_image", "robustness_drop", "ece", "train_seconds", "cells", "failed",
+    "model", "label", "metric", "split", "images", "score", "score_low", "score_high", "val", "rate", "lr", "epochs",
+    "runs", "teacher", "parameters", "gmacs", "latency_p50_ms", "latency_p95_ms", "images_per_s", "batch",
+    "peak_memory_mb", "model_memory_mb", "disk_mb", "joules_per_image", "robustness_drop", "robustness_images", "ece",
+    "train_seconds", "cells", "failed",
 )  # fmt: skip
 
 
@@ -35,7 +36,7 @@ def write(work: Work, found: Results) -> list[Path]:
     """results.csv, results.json, report.html and figures; their paths, the report first."""
     folder = work.study.folder
     tables = [
-        write_csv(folder / "results.csv", COLUMNS, [_csv(row) for row in found.rows]),
+        write_csv(folder / "results.csv", COLUMNS, [_csv(row, found) for row in found.rows]),
         write_json(folder / "results.json", summary(found)),
     ]
     page = StudyPage(
@@ -55,10 +56,11 @@ def write(work: Work, found: Results) -> list[Path]:
     return [*write_study(folder, page), *tables]
 
 
-def _csv(row: Row) -> dict[str, Any]:
+def _csv(row: Row, found: Results) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "model": row.model, "label": row.label, "val": row.val, "rate": row.rate, "lr": row.lr, "epochs": row.epochs,
-        "seeds": len(row.full), "teacher": row.teacher, "failed": row.failed,
+        "model": row.model, "label": row.label, "metric": found.measure.name, "split": found.split,
+        "images": found.images, "val": row.val, "rate": row.rate, "lr": row.lr, "epochs": row.epochs,
+        "runs": len(row.full), "teacher": row.teacher, "failed": row.failed,
         "train_seconds": sum(point.seconds for point in row.full),
         "cells": " ".join(f"{CELLS}/{point.cell}" for point in row.full),
     }  # fmt: skip
@@ -71,7 +73,9 @@ def _csv(row: Row) -> dict[str, Any]:
             "latency_p95_ms": m.speed.answer.p95.value * 1e3, "images_per_s": m.speed.best.images_per_s,
             "batch": m.speed.best.batch, "disk_mb": m.disk / 1e6, "joules_per_image": m.energy.joules,
             "peak_memory_mb": m.memory.peaks[0].total / 1e6 if m.memory.peaks else None,
-            "robustness_drop": m.robustness.drop.value if m.robustness else None, "ece": _ece(m),
+            "model_memory_mb": m.memory.peaks[0].model / 1e6 if m.memory.peaks else None,
+            "robustness_drop": m.robustness.drop.value if m.robustness else None,
+            "robustness_images": m.robustness.images if m.robustness else None, "ece": _ece(m),
         }  # fmt: skip
     return made
 

@@ -101,11 +101,11 @@ def of_costs(rows: Sequence[Row]) -> str:
     assert first is not None, "asked only for what was measured"
     count = first.speed.threads
     threads = f", {count} thread{'s'[: count > 1]}" if first.device == "cpu" else ""
+    beyond = "what the model and one answer take beyond Python and PyTorch, " if first.memory.peaks else ""
     return (
         f"Measured on {first.device}{threads}, with the work that the machine had besides; ms are of one image at"
-        f" batch 1"
-        f" (median and 95th percentile), from the prepared image to the answer. Memory: {first.memory.what}."
-        f" Energy: {first.energy.what}."
+        " batch 1 (median and 95th percentile), from the prepared image to the answer."
+        f" Memory: {beyond}{first.memory.what}. Energy: {first.energy.what}."
     )
 
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from pathlib import Path
 
 from vitrail import durable
 from vitrail.errors import Interrupted, TrainingError, UsageError, VitrailError, is_out_of_memory
@@ -184,8 +185,9 @@ class Work:
         labels = self.whole()
         for place, label in enumerate(labels):
             path = self.study.folder / MEASURED / f"{self.full[label][0].cell.name}.json"
-            if path.is_file():
-                self.measured[label] = Measured.of(json.loads(path.read_bytes()))
+            earlier = self._earlier(path)
+            if earlier is not None:
+                self.measured[label] = earlier
                 continue
             left = measuring(self.asked) if self.asked.seconds is None else self._left() - PAGE
             if self.asked.seconds is not None:  # measuring has parts that take what they take, about as much again
@@ -207,6 +209,16 @@ class Work:
             durable.write_file(path, json.dumps(plain(found.record()), indent=1) + "\n")
             self.measured[label] = found
             self.journal.say(f"  {label}: {found.speed.answer.p50.value * 1e3:.3g} ms an image")
+
+    def _earlier(self, path: Path) -> Measured | None:
+        """What was measured before a resume; None where nothing was, or it is damaged."""
+        if not path.is_file():
+            return None
+        try:
+            return Measured.of(json.loads(path.read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            self.journal.warn(f"{path} is damaged: measuring again")
+            return None
 
     def _measured(self, label: str, seconds: float) -> Measured:
         run = self.full[label][0].run

@@ -56,7 +56,8 @@ class Entry:
     @property
     def folder(self) -> str:
         """The label as part of a folder's name."""
-        return "".join("-" if c in "/\\:" or not c.isprintable() else c for c in self.label).strip(". ") or "model"
+        kept = "".join("-" if c in "/\\:" or not c.isprintable() else c for c in self.label).strip(". ")
+        return "_".join(kept.split()) or "model"
 
 
 def read_entries(models: str, teacher: str | None = None, least: int = 2) -> tuple[Entry, ...]:
