@@ -209,6 +209,10 @@ class TrainConfig(Strict):
     tensorboard: bool = False
 
 
+Kind = Literal["hard", "soft", "feature"]
+"""Of distillation."""
+
+
 class DistillConfig(Strict):
     """A teacher, and how the model learns from it beside its targets."""
 
@@ -216,7 +220,7 @@ class DistillConfig(Strict):
     """A run, a model folder, torchvision:NAME, timm:NAME; or auto: a CNN trained on the same images first."""
     teacher_epochs: Annotated[Amount, Field(gt=0, le=100_000)] | None = None
     """Of a CNN that is trained first; None is a part of the run's own."""
-    kind: Literal["hard", "soft", "feature"] = "hard"
+    kind: Kind = "hard"
     """Learn the teacher's decision, its softened output, or its feature map."""
     weight: Fraction = 0.5
     """Share of the loss that the teacher's part has."""

@@ -125,7 +125,8 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 @pytest.mark.usefixtures("narrow")
 def test_a_run_with_a_teacher_trained_first_says_what_taught_it(tmp_path: Path) -> None:
-    run = start({**STATED, "distill.teacher": "auto"}, out=tmp_path / "run", source=drawn(), quiet=True)
+    stated = {**STATED, "distill.teacher": "auto", "distill.kind": "hard"}
+    run = start(stated, out=tmp_path / "run", source=drawn(), quiet=True)
     own = Run.open(run.folder / "teacher")
     assert own.status == run.status == "finished"
     assert own.config.model.name == "resnet18"
@@ -141,7 +142,7 @@ def test_a_run_with_a_teacher_trained_first_says_what_taught_it(tmp_path: Path) 
     assert run.config.model.name == "deit_tiny_distilled"
     reasons = {reason["field"]: reason["why"] for reason in run.data["reasons"]}
     assert "DeiT" in reasons["model.name"]
-    assert "distill.kind=hard" in reasons["distill.teacher"]
+    assert "distill.kind" not in reasons
     assert reasons["distill.teacher_epochs"].startswith("half of its student's")
     assert isinstance(artifact.load(run.folder).model.head, DistilledHead)
 
@@ -302,9 +303,29 @@ def test_each_task_is_taught_on_shapes(
 # ------------------------------------------------------------------------------------------------- what is chosen
 
 
-def test_a_teacher_brings_its_size_and_the_student_its_token(teacher: str) -> None:
+def test_how_a_teacher_teaches_best_follows_from_who_learns_what(teacher: str) -> None:
     open_ = teachers.open_named(build({"data.source": "x", "distill.teacher": teacher}), "cpu")
     stated: Stated = {"data.source": "x", "task.name": "classify", "distill.teacher": teacher}
+
+    def kind(**more: Any) -> tuple[Any, Any]:
+        given = {key.replace("__", "."): value for key, value in more.items()}
+        settled, reasons = teachers.settle({**stated, **given}, open_)
+        assert ("distill.kind" in {reason.field for reason in reasons}) == ("distill.kind" not in given)
+        return settled["distill.kind"], settled.get("model.name")
+
+    assert kind() == ("feature", None)
+    assert kind(model__name="swin_tiny") == ("feature", "swin_tiny")
+    assert kind(model__name="deit_tiny_distilled") == ("hard", "deit_tiny_distilled")
+    assert kind(train__freeze="backbone", model__weights="runs/x") == ("soft", None)
+    assert kind(task__name="segment") == ("hard", None)
+    assert kind(distill__kind="soft") == ("soft", "deit_tiny_distilled")
+
+
+def test_a_teacher_brings_its_size_and_the_student_its_token(teacher: str) -> None:
+    open_ = teachers.open_named(build({"data.source": "x", "distill.teacher": teacher}), "cpu")
+    stated: Stated = {
+        "data.source": "x", "task.name": "classify", "distill.teacher": teacher, "distill.kind": "hard",
+    }  # fmt: skip
     settled, reasons = teachers.settle(stated, open_)
     assert settled["model.name"] == "deit_tiny_distilled"
     assert settled["model.image_size"] == 16
@@ -350,7 +371,7 @@ def test_what_cannot_be_is_said_before_any_folder_is_made(tmp_path: Path, more: 
 def test_a_teacher_of_other_classes_is_refused_by_their_names(tmp_path: Path) -> None:
     other = cnn(tmp_path / "teacher", "classify", ["bright", "grey"])
     with pytest.raises(UsageError, match=r"does not know 1 of the 2 classes: 'dark' \(it knows 'bright', 'grey'\)"):
-        begun(tmp_path / "run", distill__teacher=other)
+        begun(tmp_path / "run", distill__teacher=other, distill__kind="hard")
     assert not (tmp_path / "run").exists()
 
 
@@ -373,7 +394,7 @@ def test_a_teacher_that_cannot_teach_is_refused_before_time_goes_into_a_trial(
 def test_a_teacher_of_another_task_is_refused_but_for_its_map(tmp_path: Path) -> None:
     other = cnn(tmp_path / "teacher", "regress", [1.0, 2.0])
     with pytest.raises(UsageError, match="teacher is for the task regress, and this run is for classify"):
-        begun(tmp_path / "run", distill__teacher=other)
+        begun(tmp_path / "run", distill__teacher=other, distill__kind="hard")
     taught = teachers.open_teacher(other, "cpu", any_head=True)
     config = build({**STATED, "distill.teacher": other, "distill.kind": "feature"})
     teachers.check(config, numbered_task("classify", 2), taught)

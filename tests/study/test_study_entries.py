@@ -14,9 +14,17 @@ def teachers(models: str, teacher: str | None = None) -> dict[str, str | None]:
     return {entry.label: entry.teacher for entry in read_entries(models, teacher)}
 
 
-def test_the_usual_list_has_the_cnn_teach_the_distilled_model_and_train_first() -> None:
-    assert teachers(DEFAULT) == {"vit_tiny": None, "deit_tiny_distilled": "resnet18", "resnet18": None}
+LIST = "vit_tiny,deit_tiny_distilled,resnet18"
+
+
+def test_the_usual_list_has_the_cnn_teach_a_model_and_train_first() -> None:
+    assert teachers(DEFAULT) == {"vit_tiny": None, "vit_tiny+teacher": "resnet18", "resnet18": None}
+    assert [entry.model for entry in read_entries(DEFAULT)] == ["vit_tiny", "vit_tiny", "resnet18"]
     assert next(entry.label for entry in in_order(read_entries(DEFAULT))) == "resnet18"
+
+
+def test_a_distilled_model_is_taught_without_being_asked_for() -> None:
+    assert teachers(LIST) == {"vit_tiny": None, "deit_tiny_distilled": "resnet18", "resnet18": None}
 
 
 def test_without_a_cnn_the_distilled_model_trains_one_itself() -> None:
@@ -24,9 +32,10 @@ def test_without_a_cnn_the_distilled_model_trains_one_itself() -> None:
 
 
 def test_who_teaches_can_be_said() -> None:
-    assert teachers(DEFAULT, "runs/train/photos")["deit_tiny_distilled"] == "runs/train/photos"
-    assert teachers(DEFAULT, "vit_tiny")["deit_tiny_distilled"] == "vit_tiny"
-    assert teachers(DEFAULT, "none")["deit_tiny_distilled"] is None
+    assert teachers(LIST, "runs/train/photos")["deit_tiny_distilled"] == "runs/train/photos"
+    assert teachers(LIST, "vit_tiny")["deit_tiny_distilled"] == "vit_tiny"
+    assert teachers(LIST, "none")["deit_tiny_distilled"] is None
+    assert teachers(DEFAULT, "none")["vit_tiny+teacher"] is None
 
 
 def test_a_file_gives_labels_with_fields(tmp_path: Path) -> None:
@@ -46,7 +55,7 @@ def test_a_file_gives_labels_with_fields(tmp_path: Path) -> None:
         ("resnet18", None, "--models names 1: give two models or more"),
         (" , ", None, "--models names none"),
         ("resnet18,resnet18", None, "names resnet18 twice: give each a label of its own"),
-        ("vit_tiny,resnet18", "resnet18", "--teacher resnet18 teaches nobody: no model of the list is distilled"),
+        ("vit_tiny,resnet18", "resnet18", "--teacher resnet18 teaches nobody: add a model that learns from it"),
         ("deit_tiny_distilled,deit_small_distilled,resnet18", "deit_tiny_distilled", "must not be taught by another"),
         ("missing.yaml,resnet18", None, "missing.yaml cannot be read: no such file"),
     ],

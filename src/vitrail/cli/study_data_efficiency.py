@@ -26,7 +26,7 @@ class Wanted(Options):
 
     models: str | None = option(
         "with commas between: names of `vitrail models`, timm:NAME, .yaml files of label: {field: value} "
-        "(vit_tiny, deit_tiny_distilled and resnet18)",
+        "(vit_tiny, alone and taught by the next, and resnet18)",
         "A,B,...",
         ASKED,
     )
@@ -40,8 +40,8 @@ class Wanted(Options):
         ASKED,
     )
     teacher: str | None = option(
-        "who teaches distilled models: a model of the list, what train takes, or none; by default the list's CNN on "
-        "the same part, else each trains one first",
+        "who teaches NAME+teacher and deit_*_distilled: a model of the list, what train takes, or none; "
+        "by default the list's CNN on the same part, else each trains one first",
         "NAME",
         ASKED,
     )

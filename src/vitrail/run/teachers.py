@@ -25,9 +25,10 @@ from vitrail.distill.objective import Distilled
 from vitrail.distill.teacher import Teacher
 from vitrail.errors import IntegrityError, UsageError
 from vitrail.heads.distilled import DistilledHead
+from vitrail.models import variant
 from vitrail.run.folder import Run
 from vitrail.run.prepare import Data, preprocessor_of
-from vitrail.settings import Config, DistillConfig, Stated, build
+from vitrail.settings import CUSTOM, Config, DistillConfig, Kind, Stated, build
 from vitrail.tasks import restore
 from vitrail.training.journal import Journal
 from vitrail.training.objective import Objective, Supervised
@@ -65,6 +66,9 @@ def settle(stated: Stated, teacher: Teacher | None) -> tuple[Stated, tuple[Reaso
         return stated, ()
     found: dict[str, tuple[Any, str]] = {}
     kind = config.distill.kind
+    if "distill.kind" not in stated:
+        kind, why = _best_kind(config)
+        found["distill.kind"] = (kind, why)
     reads_cls = stated.get("model.pooling", "cls") == "cls"  # beside which the second token stands
     if config.task.name == "classify" and kind != "feature" and config.model.weights is None and reads_cls:
         why = "vit_tiny with a second token that learns from the teacher: DeiT's best (arXiv 2012.12877, table 3)"
@@ -77,9 +81,27 @@ def settle(stated: Stated, teacher: Teacher | None) -> tuple[Stated, tuple[Reaso
     reasons = [Reason(path, value, why) for path, (value, why) in found.items()]
     shown = config.distill.teacher if config.distill.teacher != AUTO else f"auto: {AUTO_MODEL}, trained first"
     return {**stated, **{path: value for path, (value, _) in found.items()}}, (
-        Reason("distill.teacher", shown, f"as stated; it teaches by distill.kind={kind}"),
+        Reason("distill.teacher", shown, "as stated"),
         *reasons,
     )
+
+
+def has_token(model: str, options: Mapping[str, Any]) -> bool:
+    """Whether a model of the catalogue has a second token, which learns from a teacher."""
+    if model == CUSTOM:
+        return False
+    return bool(options.get("distilled", getattr(variant(model).config, "distilled", False)))
+
+
+def _best_kind(config: Config) -> tuple[Kind, str]:
+    """How a teacher teaches best whose way was not stated, and why."""
+    if config.task.name != "classify":
+        return "hard", "the teacher's answers as targets, which every task has"
+    if config.train.freeze == "backbone":
+        return "soft", "the head learns alone, and a feature map would teach the rest"
+    if has_token(config.model.name, config.model.options):
+        return "hard", "the second token learns the teacher's decisions (DeiT, arXiv 2012.12877, table 3)"
+    return "feature", "from few images the teacher's map brought most: docs/log.md"
 
 
 def check(config: Config, task: Task, teacher: Teacher | None) -> None:

@@ -185,7 +185,7 @@ def method(work: Work, found: Results) -> list[str]:
         said.append(
             "Parts of the training images lie inside each other and have each class's share; a part f was trained for"
             " f^-0.5 times the epochs."
-            + (" A distilled model learned from a teacher that saw the same part." if _taught(work) else "")
+            + (" A taught model learned from a teacher that saw the same part." if _taught(work) else "")
         )
     least = amount(found.measure.minimal, found.measure)
     said.append(

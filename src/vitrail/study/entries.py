@@ -1,8 +1,8 @@
 """What a study compares: models of the catalogue, timm's, or settings from a file; and who teaches whom.
 
-All entries have the same recipe rules: what an entry leaves open is chosen for it as `vitrail train` would choose. A
-distilled model learns from a teacher. Where the list has a CNN, that is the one of the same seed: its cell trains
-first, in its own time. Else each distilled model first trains a CNN itself (`distill.teacher=auto`), in its own time.
+All entries have the same recipe rules: what an entry leaves open is chosen for it as `vitrail train` would choose.
+NAME+teacher and a distilled model learn from a teacher. Where the list has a CNN, that is the one of the same seed: its
+cell trains first, in its own time. Else each first trains a CNN itself (`distill.teacher=auto`), in its own time.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import yaml
 
 from vitrail.errors import UsageError
 from vitrail.models import variant
-from vitrail.run.teachers import AUTO
+from vitrail.run.teachers import AUTO, has_token
 from vitrail.settings import Stated, build, flatten
 
-DEFAULT = "vit_tiny,deit_tiny_distilled,resnet18"
+DEFAULT = "vit_tiny,vit_tiny+teacher,resnet18"
+TAUGHT = "+teacher"
+"""Behind a model's name: the same model, which also learns from a teacher."""
 FILES = (".yaml", ".yml")
 LONGEST = 60
 """Characters of a label, which stands in tables and in names of folders."""
@@ -63,16 +65,17 @@ class Entry:
 def read_entries(models: str, teacher: str | None = None, least: int = 2) -> tuple[Entry, ...]:
     """The entries of `--models` (names and files with commas between) and `--teacher`, in their order.
 
-    A file maps labels to fields of the config: `wide: {model.name: vit_tiny, model.options.width: 384}`; one field may
-    be called `model` for short. Raises UsageError for a model that is unknown, one that stands twice, fewer than
-    `least`, a field that must be the same for all, or a teacher that is itself taught.
+    `NAME+teacher` is a model that also learns from a teacher. A file maps labels to fields of the config:
+    `wide: {model.name: vit_tiny, model.options.width: 384}`; one field may be called `model` for short. Raises
+    UsageError for a model that is unknown, one that stands twice, fewer than `least`, a field that must be the same for
+    all, or a teacher that is itself taught.
     """
     entries: list[Entry] = []
     for word in (part.strip() for part in models.split(",")):
         if word.lower().endswith(FILES):
             entries += _of_file(Path(word).expanduser())
         elif word:
-            entries.append(Entry(word, {"model.name": word}))
+            entries.append(Entry(word, {"model.name": word.removesuffix(TAUGHT)}))
     if len(entries) < least:
         some = "two models or more" if least == 2 else "a model"
         raise UsageError(f"--models names {len(entries) or 'none'}: give {some}, such as --models {DEFAULT}")
@@ -87,7 +90,7 @@ def read_entries(models: str, teacher: str | None = None, least: int = 2) -> tup
 
 
 def taught(entries: Sequence[Entry], teacher: str | None) -> tuple[Entry, ...]:
-    """The entries, each with its teacher. teacher: of all distilled ones, "none" for none, None to choose."""
+    """The entries, each with its teacher. teacher: of all that learn from one, "none" for none, None to choose."""
     labels = [entry.label for entry in entries]
     cnn = next((entry.label for entry in entries if is_cnn(entry.model)), AUTO)
     made = []
@@ -95,11 +98,13 @@ def taught(entries: Sequence[Entry], teacher: str | None) -> tuple[Entry, ...]:
         stated, own = dict(entry.stated), entry.stated.get("distill.teacher")
         stated.pop("distill.teacher", None)
         chosen = None
-        if own is not None or is_distilled(entry):
+        if own is not None or is_distilled(entry) or entry.label.endswith(TAUGHT):
             chosen = next((name for name in (own, teacher) if name is not None), cnn)
         made.append(replace(entry, stated=stated, teacher=None if chosen == NONE else chosen))
     if teacher is not None and teacher != NONE and not any(entry.teacher for entry in made):
-        raise UsageError(f"--teacher {teacher} teaches nobody: no model of the list is distilled (deit_*_distilled)")
+        raise UsageError(
+            f"--teacher {teacher} teaches nobody: add a model that learns from it, such as vit_tiny{TAUGHT}"
+        )
     teachers = {entry.label: entry.teacher for entry in made}
     for entry in made:
         if entry.teacher in labels and (entry.teacher == entry.label or teachers[entry.teacher] in labels):
@@ -120,8 +125,9 @@ def is_cnn(model: str) -> bool:
 
 def is_distilled(entry: Entry) -> bool:
     """Whether a model has a token that learns from a teacher."""
-    own = entry.stated.get("model.options.distilled")
-    return bool(getattr(variant(entry.model).config, "distilled", False) if own is None else own)
+    prefix = "model.options."
+    options = {path.removeprefix(prefix): v for path, v in entry.stated.items() if path.startswith(prefix)}
+    return has_token(entry.model, options)
 
 
 def refuse_common(stated: Stated) -> None:
