@@ -93,8 +93,8 @@ def arms(data: Set) -> dict[str, Arm]:
             "the teacher's feature map", {**vit, "distill.kind": "feature"}, teacher="resnet18", rate="recipe"
         ),
         "auto": Arm(
-            "by the token; the teacher trained within the same time",
-            {**deit, "distill.teacher": "auto"},
+            "the teacher's feature map; the teacher trained within the same time",
+            {**vit, "distill.kind": "feature", "distill.teacher": "auto"},
             rate="recipe",
         ),
     }  # fmt: skip
