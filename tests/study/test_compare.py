@@ -207,7 +207,10 @@ def test_a_model_that_learned_nothing_is_not_recommended(
     assert found["changes"] == []
 
 
-def test_few_images_are_tested_in_folds_and_it_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_few_images_are_tested_in_folds_and_it_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compare_work.Work, "_fits", lambda *given: False)  # the second repeat is left out
     photos = tmp_path / "photos"
     source = open_source(DataConfig(source="digits"), "classify")
     for index in range(120):
@@ -216,7 +219,10 @@ def test_few_images_are_tested_in_folds_and_it_says_why(tmp_path: Path, capsys: 
         Image.fromarray(source.read(index, 1)[..., 0]).save(photos / label / f"{index}.png")
     out = tmp_path / "study"
     told = ["compare", str(photos), "--models", str(models(tmp_path)), *TINY, "--epochs", "1", "--rates", "1"]
-    assert main([*told, "--seeds", "1", "--folds", "3", "--out", str(out)]) == 0
+    assert main([*told, "--seeds", "2", "--folds", "3", "--out", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "3 folds, 1 time, 120 images" in page, "what was left out is not said to have been done"
+    assert "tested once in 3 folds; validation images" in page
     found = json.loads((out / "results.json").read_text())
     assert found["images"] == 120
     assert [len(model["full"]) for model in found["models"].values()] == [3, 3]

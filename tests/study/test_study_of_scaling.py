@@ -19,12 +19,14 @@ from vitrail.errors import UsageError
 from vitrail.models.vit import ViTConfig
 from vitrail.run import Run
 from vitrail.study import runner
+from vitrail.study.compare_plan import PAGE
 from vitrail.study.folder import Study
 from vitrail.study.scaling import results, words
 from vitrail.study.scaling.results import Results, Sized, Spent, at
 from vitrail.study.scaling.sizes import DEPTH, HIDDEN, WIDTH, grown, shapes
 from vitrail.study.statistics.budgets import best_size
 from vitrail.study.statistics.recommendation import Measure
+from vitrail.training.journal import duration
 
 # ------------------------------------------------------------------------------------------------------- the family
 
@@ -165,7 +167,7 @@ def table(path: Path) -> list[dict[str, Any]]:
 
 
 def test_a_study_that_was_interrupted_goes_on_and_every_size_has_every_budget(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real, begun = runner.start, []
 
@@ -181,6 +183,8 @@ def test_a_study_that_was_interrupted_goes_on_and_every_size_has_every_budget(
     assert Study.open(out, "scaling").state == "interrupted"
     assert main(["study", "scaling", "--resume", str(out)]) == 0
     assert len(begun) == 11, "the three that had finished were not begun again"
+    last = [line for line in capsys.readouterr().err.splitlines() if line.endswith(" left)")][-1]
+    assert last.endswith(f"; about {duration(PAGE)} left)"), "after the last cell the report alone is left"
     assert begun[3] == begun[4]
     rows = table(out / "results.csv")
     assert len(rows) == 10

@@ -153,8 +153,10 @@ def method(work: Work, found: Results) -> list[str]:
         " recipe chose for each, and each run's report says why.",
     ]
     if asked.folds:
+        repeats = ask.seeds // ask.step
+        again = f", {repeats} times over with other folds" if repeats > 1 else ""
         said.append(
-            f"Each image was tested once in {asked.folds} folds, {ask.seeds // ask.step} times over with other folds;"
+            f"Each image was tested once in {asked.folds} folds{again};"
             " validation images were cut from the rest. Intervals have Nadeau and Bengio's correction for training sets"
             " that overlap."
         )

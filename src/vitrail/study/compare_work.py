@@ -37,6 +37,7 @@ from vitrail.study.entries import Entry, in_order
 from vitrail.study.folder import MEASURED, SPLITS, Study
 from vitrail.study.ground import Ground
 from vitrail.study.measure import Measured, measure
+from vitrail.study.measure.records import kept
 from vitrail.study.paces import slower
 from vitrail.study.runner import Done, Runner
 from vitrail.study.shares import Pace, Shares
@@ -145,13 +146,18 @@ class Work:
             every = [cell for entry in order for cell in cells[entry.label]]
             if number >= least and not self._fits(f"round {number + 1}", every):
                 self._drop(f"full runs after the first {number} of {len(rounds)} rounds")
+                self.plan = replace(self.plan, ask=replace(self.plan.ask, seeds=number * self.plan.ask.step))
                 break
             for entry in order:
                 for cell in cells[entry.label]:
                     self.full.setdefault(entry.label, []).append(self._run(cell, entry))
+        self._refuse_none("model")
+
+    def _refuse_none(self, what: str) -> None:
+        """TrainingError where no model, or whatever `what` calls it, has all its full runs."""
         if not self.whole():
             failed = next(done for each in self.full.values() for done in each if done.run is None)
-            raise TrainingError(f"no model could be trained: {failed.cell.name}: {failed.reason}")
+            raise TrainingError(f"no {what} could be trained: {failed.cell.name}: {failed.reason}")
 
     def whole(self) -> list[str]:
         """The models of which every full run finished: those that can be compared."""
@@ -185,7 +191,7 @@ class Work:
         labels = self.whole()
         for place, label in enumerate(labels):
             path = self.study.folder / MEASURED / f"{self.full[label][0].cell.name}.json"
-            earlier = self._earlier(path)
+            earlier = kept(path, Measured.of, self.journal.warn)
             if earlier is not None:
                 self.measured[label] = earlier
                 continue
@@ -209,16 +215,6 @@ class Work:
             durable.write_file(path, json.dumps(plain(found.record()), indent=1) + "\n")
             self.measured[label] = found
             self.journal.say(f"  {label}: {found.speed.answer.p50.value * 1e3:.3g} ms an image")
-
-    def _earlier(self, path: Path) -> Measured | None:
-        """What was measured before a resume; None where nothing was, or it is damaged."""
-        if not path.is_file():
-            return None
-        try:
-            return Measured.of(json.loads(path.read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            self.journal.warn(f"{path} is damaged: measuring again")
-            return None
 
     def _measured(self, label: str, seconds: float) -> Measured:
         run = self.full[label][0].run
@@ -327,13 +323,17 @@ class Work:
 
     def _planned(self) -> Iterable[Cell]:
         """Every cell of every phase, as far as is decided."""
-        for entry in self.asked.entries:
-            if len(self.plan.ask.rates) > 1:
-                yield from self._tuning_cells(entry)
-            for fraction in self.plan.ask.fractions:
-                yield from (self._part_cell(entry, fraction, seed) for seed in range(self.plan.ask.part_seeds))
+        if len(self.plan.ask.rates) > 1:
+            yield from (cell for entry in self.asked.entries for cell in self._tuning_cells(entry))
+        yield from self._trained()
+
+    def _trained(self) -> Iterable[Cell]:
+        """Of these, the cells whose scores are studied."""
         for each in self._rounds():
             yield from (cell for cells in each.values() for cell in cells)
+        for fraction in self.plan.ask.fractions:
+            for seed in range(self.plan.ask.part_seeds):
+                yield from (self._part_cell(entry, fraction, seed) for entry in self.asked.entries)
 
     def _fits(self, what: str, cells: Sequence[Cell]) -> bool:
         """Whether there is time for these cells; what was decided once stays so."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from vitrail.errors import TrainingError
 from vitrail.study.cells import Cell
 from vitrail.study.compare_work import Work
 from vitrail.study.entries import Entry, in_order
@@ -33,7 +32,6 @@ class WorkOnParts(Work):
         ask = self.plan.ask
         self.journal.say("training on parts of the images, and on all")
         rounds = [self._round(seed, ask.fractions) for seed in range(ask.seeds)]
-        self._queue = [cell for each in rounds for _, cell in each]
         for seed, cells in enumerate(rounds):
             if seed >= ask.least and not self._fits(f"seed {seed}", [cell for _, cell in cells]):
                 self._drop(f"seeds after the first {seed} of {ask.seeds}")
@@ -44,9 +42,7 @@ class WorkOnParts(Work):
                     self.full.setdefault(entry.label, []).append(done)
                 else:
                     self.parts.setdefault(entry.label, {}).setdefault(cell.fraction, []).append(done)
-        if not self.whole():
-            failed = next(done for each in self.full.values() for done in each if done.run is None)
-            raise TrainingError(f"no model could be trained: {failed.cell.name}: {failed.reason}")
+        self._refuse_none("model")
 
     def _round(self, seed: int, fractions: tuple[Fraction, ...]) -> list[tuple[Entry, Cell]]:
         """From the smallest part up, teachers before those that they teach."""

@@ -6,10 +6,10 @@ of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
-from vitrail.errors import TrainingError
 from vitrail.run.timing import rounded
 from vitrail.study.cells import Cell, name_of
 from vitrail.study.compare_plan import ALL
@@ -51,7 +51,6 @@ class WorkOnSizes(Work):
         ask = self.plan.ask
         rounds = [(seed, budget) for seed in range(ask.seeds) for budget in range(len(ask.lengths))]
         cells = {each: [(e, self._cell(e, *each)) for e in self.asked.entries] for each in rounds}
-        self._queue = [cell for each in cells.values() for _, cell in each]
         for number, (seed, budget) in enumerate(rounds):
             every = [cell for _, cell in cells[seed, budget]]
             if number and not self._fits(f"budget {budget + 1}, seed {seed}", every):
@@ -61,9 +60,13 @@ class WorkOnSizes(Work):
                 done = self._run(cell, entry)
                 self.full.setdefault(entry.label, []).append(done)
                 self.at.setdefault((entry.label, budget), []).append(done)
-        if not self.whole():
-            failed = next(done for each in self.full.values() for done in each if done.run is None)
-            raise TrainingError(f"no size could be trained: {failed.cell.name}: {failed.reason}")
+        self._refuse_none("size")
+
+    def _trained(self) -> Iterable[Cell]:
+        ask = self.plan.ask
+        for seed in range(ask.seeds):
+            for budget in range(len(ask.lengths)):
+                yield from (self._cell(entry, seed, budget) for entry in self.asked.entries)
 
     def _cell(self, entry: Entry, seed: int, budget: int) -> Cell:
         facts = {"budget": budget + 1, "seed": seed}
