@@ -22,6 +22,8 @@ def made(path: Path) -> Study:
 @pytest.mark.parametrize("inside", ["cells/vit-full-seed-0/metrics.jsonl", "measured/vit-full-seed-0.json"])
 def test_a_killed_process_has_taken_the_time_until_its_last_file(inside: str, tmp_path: Path) -> None:
     study = made(tmp_path)
+    study.note("vit-tuning-rate-1", state="finished", seconds=5.0)
+    study.note("vit-full-seed-0", state="running", seconds=7.0)
     last = study.folder / inside
     last.parent.mkdir(parents=True)
     last.write_text("{}")
@@ -30,6 +32,8 @@ def test_a_killed_process_has_taken_the_time_until_its_last_file(inside: str, tm
     again = Study.open(study.folder, "compare")
     with again.at_work():
         assert 100 <= again.gone() < 101
+        seconds = {name: cell["seconds"] for name, cell in again.record["cells"].items()}
+        assert seconds == {"vit-tuning-rate-1": 5.0, "vit-full-seed-0": pytest.approx(107.0)}
 
 
 def test_what_another_process_did_in_between_is_not_overwritten(tmp_path: Path) -> None:

@@ -180,7 +180,8 @@ def test_a_study_that_was_interrupted_goes_on_and_every_size_has_every_budget(
     out = tmp_path / "study"
     monkeypatch.setattr(runner, "start", start)
     assert main([*told(tmp_path, "--epochs", "2"), "--out", str(out)]) == 130
-    assert Study.open(out, "scaling").state == "interrupted"
+    study = Study.open(out, "scaling")
+    assert (study.state, study.record["cells"][begun[3]]["state"]) == ("interrupted", "interrupted")
     assert main(["study", "scaling", "--resume", str(out)]) == 0
     assert len(begun) == 11, "the three that had finished were not begun again"
     last = [line for line in capsys.readouterr().err.splitlines() if line.endswith(" left)")][-1]

@@ -197,12 +197,18 @@ class Study:
             return  # the disk is what failed: the message still reaches the screen
 
     def _count_lost_time(self) -> None:
-        """Of a process that was killed, the seconds between its last note here and the last thing it wrote besides."""
+        """Of a process that was killed, the seconds between its last note here and the last thing it wrote besides.
+
+        The cell that it was running took them.
+        """
         last = float(self.record.get("written", 0.0))
         written = [*(self.folder / CELLS).glob("*/*"), *(self.folder / MEASURED).glob("*")]
         newest = max((path.stat().st_mtime for path in written if path.is_file()), default=0.0)
         if last and newest > last:
             self._gone += newest - last
+            for cell in self.record["cells"].values():
+                if cell.get("state") == "running":
+                    cell["seconds"] = round(float(cell.get("seconds", 0.0)) + newest - last, 2)
 
 
 def refuse_place(kind: str, out: Path | None) -> None:

@@ -68,7 +68,7 @@ class Runner:
                 reason = f"its teacher, {cell.taught_by}, failed"
             else:
                 run = self._train(cell, stated)
-        except Interrupted:
+        except (Interrupted, KeyboardInterrupt):
             self.study.note(cell.name, state="interrupted", seconds=round(before + time.monotonic() - began, 2))
             raise
         except VitrailError as error:
