@@ -70,6 +70,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def nearest(name: str, known: Iterable[str], count: int = 1) -> list[str]:
     """The known names most like `name`, best first; empty when none is close."""
     return difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)

@@ -84,6 +84,18 @@ def test_a_kill_loses_the_cell_in_flight_alone(
     assert done[: len(before)] == before
 
 
+def test_a_damaged_record_is_measured_again(
+    done: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(Asked(("vit",), SIZES[:2]), out=tmp_path / "s", quiet=True)
+    for name, text in (("vit-64-step", "{"), ("vit-96-forward", '{"model": "vit"}')):
+        (tmp_path / "s" / "measured" / f"{name}.json").write_text(text)
+    done.clear()
+    assert len(resume(tmp_path / "s").cells) == 4
+    assert done == ["vit-64-step", "vit-96-forward"]
+    assert "vit-64-step.json is damaged: measuring again" in capsys.readouterr().err
+
+
 def test_what_has_no_time_is_left_out_and_larger_sizes_with_it(done: list[str], tmp_path: Path) -> None:
     found = begin(Asked(MODELS, (*SIZES, 4096), time=20.0), out=tmp_path / "s", quiet=True)
     left = {cell.name: why for cell, why in found.left_out.items()}

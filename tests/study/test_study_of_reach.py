@@ -63,6 +63,10 @@ def test_a_kill_loses_the_model_in_flight_alone(
     assert measured == [shapes_run.folder.name, "killed", "resnet18"]
     assert [one.name for one in found.found] == [shapes_run.folder.name, "resnet18"]
     assert (tmp_path / "s" / "figures" / "field-1.png").is_file()  # drawn from what was kept
+    pictures = tmp_path / "s" / "measured" / "resnet18.npz"
+    pictures.write_bytes(pictures.read_bytes()[:-30])
+    assert len(resume(tmp_path / "s", quiet=True).found) == 2
+    assert measured[3:] == ["resnet18"], "what is damaged is measured again, and nothing else"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -16,8 +16,10 @@ from vitrail.assemble import VisionModel, create_model
 from vitrail.cost.measure import forward_pass, most_allocated, settle, training_step
 from vitrail.cost.trace import Precision
 from vitrail.layers.attention import ScaledDotProduct
+from vitrail.report.study_tables import plain
 from vitrail.study.growth.clock import PART_SECONDS, Timing, timed
 from vitrail.study.growth.counted import CLASSES, Counted, Kind, Operand
+from vitrail.study.measure.records import restored
 from vitrail.training.trial import machine_load
 
 Pass = Literal["forward", "step"]
@@ -50,8 +52,14 @@ class Measured:
     standing: int
 
     def record(self) -> dict[str, Any]:
-        """For JSON; `from_record` reads it."""
-        return asdict(self)
+        """For JSON; `Measured.of` reads it back."""
+        record: dict[str, Any] = plain(self)
+        return record
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Measured:
+        """What `record` gave; KeyError, TypeError or ValueError for anything else."""
+        return restored(cls, record)
 
     @property
     def time(self) -> float:
@@ -67,12 +75,6 @@ class Measured:
     def pixels(self) -> int:
         """Of one image."""
         return self.size**2
-
-
-def from_record(record: Mapping[str, Any]) -> Measured:
-    """A cell as `record` wrote it; raises KeyError, TypeError or ValueError for anything else."""
-    lists = {name: tuple(map(float, record[name])) for name in ("seconds", "attention", "load")}
-    return Measured(**{**record, **lists})
 
 
 def measure(counted: Counted, what: Pass, precision: Precision, device: str) -> Measured:

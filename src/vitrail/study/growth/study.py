@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -14,7 +12,7 @@ import torch
 
 from vitrail.cost.measure import free_memory
 from vitrail.cost.trace import Precision
-from vitrail.errors import IntegrityError, UsageError, unknown
+from vitrail.errors import IntegrityError, UsageError, first_line, unknown
 from vitrail.models import variant
 from vitrail.report import numbers
 from vitrail.report.study_tables import write_json
@@ -24,10 +22,11 @@ from vitrail.study.folder import MEASURED, Study, refuse_place
 from vitrail.study.growth import page, words
 from vitrail.study.growth.counted import Counted, count, sketch
 from vitrail.study.growth.laws import LEAST, Crossing, Law, crossings, laws
-from vitrail.study.growth.measured import Measured, from_record, measure
+from vitrail.study.growth.measured import Measured, measure
 from vitrail.study.growth.order import FAILED, TIME, Cell, Forecasts, cells, smaller_left_out, time_needed
 from vitrail.study.growth.page import KIND
-from vitrail.training.journal import duration
+from vitrail.study.measure.records import kept
+from vitrail.training.journal import Journal, duration
 
 MODELS = ("vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "pvt_v2_b0", "resnet18")
 SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -162,10 +161,10 @@ class _Counts:
 
 def _go(study: Study, asked: Asked, quiet: bool) -> Done:
     device = _check(asked)
-    say = _speaker(quiet)
+    journal = Journal(quiet)
     with study.at_work(), threads(asked.threads):
         _same_machine(study, device)
-        found, left_out = _all(study, asked, device, say)
+        found, left_out = _all(study, asked, device, journal)
         if not found:
             needed = _needed(study, asked, device, found, left_out)
             more = f". {words.more_time(needed)}" if needed else ""
@@ -197,7 +196,7 @@ def _needed(study: Study, asked: Asked, device: str, found: Sequence[Measured], 
     return time_needed([(counts.of(cell), cell.what) for cell in missing], forecasts, study.gone())
 
 
-def _all(study: Study, asked: Asked, device: str, say: Callable[[str], None]) -> tuple[list[Measured], dict[Cell, str]]:
+def _all(study: Study, asked: Asked, device: str, journal: Journal) -> tuple[list[Measured], dict[Cell, str]]:
     """Every cell that is not measured yet; what is left out or fails is written down, and the others go on."""
     found: list[Measured] = []
     left_out: dict[Cell, str] = {}
@@ -206,10 +205,10 @@ def _all(study: Study, asked: Asked, device: str, say: Callable[[str], None]) ->
     for number, cell in enumerate(order, start=1):
         path = study.folder / MEASURED / f"{cell.name}.json"
         head = f"[{number}/{len(order)}] {cell.model} {cell.size} px, {cell.what}"
-        kept = _kept(path)
-        if kept is not None:
-            found.append(kept)
-            forecasts.learn(kept)
+        earlier = kept(path, Measured.of, journal.warn)
+        if earlier is not None:
+            found.append(earlier)
+            forecasts.learn(earlier)
             continue
         why = again = smaller_left_out(cell, left_out)
         if not why and study.gone() >= asked.time:
@@ -227,7 +226,7 @@ def _all(study: Study, asked: Asked, device: str, say: Callable[[str], None]) ->
             left_out[cell] = why
             study.note(cell.name, state="left out", reason=why)
             if not again:  # of a curve that has ended, the screen has said so
-                say(f"{head}: left out, and what is larger with it; {why}")
+                journal.say(f"{head}: left out, and what is larger with it; {why}")
             continue
         path.parent.mkdir(exist_ok=True)
         write_json(path, one.record())
@@ -236,29 +235,21 @@ def _all(study: Study, asked: Asked, device: str, say: Callable[[str], None]) ->
         took = time.monotonic() - began
         study.note(cell.name, state="measured", reason="", seconds=round(took, 2))
         left = duration(max(0.0, asked.time - study.gone()))
-        say(f"{head}: {numbers.number(1000 * one.time)} ms an image, {one.memory / 2**20:,.0f} MiB; {left} left")
+        journal.say(
+            f"{head}: {numbers.number(1000 * one.time)} ms an image, {one.memory / 2**20:,.0f} MiB; {left} left"
+        )
     return found, left_out
 
 
 def reason_of(error: Exception) -> str:
     """Why a cell failed, in plain words where the error's own say it to the makers of models alone."""
-    told = (str(error).strip() or type(error).__name__).splitlines()[0]
+    told = first_line(error)
     if "more than 1 value per channel" in told:
         return (
             "its last grid is one cell, and batch normalisation cannot train on one number per channel: give --batch 2"
             " or more, or larger images"
         )
     return told
-
-
-def _kept(path: Path) -> Measured | None:
-    """What was measured before; None where nothing was. IntegrityError for a damaged file."""
-    if not path.is_file():
-        return None
-    try:
-        return from_record(json.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError):
-        raise IntegrityError(f"{path} is damaged: remove it, and the cell is measured again") from None
 
 
 def _same_machine(study: Study, device: str) -> None:
@@ -282,11 +273,3 @@ def _machine(device: str) -> str:
 
 def _free(device: str) -> int:
     return int(torch.cuda.mem_get_info()[0]) if device == "cuda" else free_memory()
-
-
-def _speaker(quiet: bool) -> Callable[[str], None]:
-    def say(text: str) -> None:
-        if not quiet:
-            print(text, file=sys.stderr, flush=True)
-
-    return say

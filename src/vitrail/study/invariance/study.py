@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.contracts import Source
-from vitrail.errors import DataError, IntegrityError, Interrupted, UsageError, VitrailError
+from vitrail.errors import IntegrityError, Interrupted, UsageError, VitrailError, first_line
 from vitrail.predict.naming import file_safe
 from vitrail.report.study_tables import write_json
 from vitrail.run.ending import threads
@@ -22,7 +19,8 @@ from vitrail.study.invariance import page
 from vitrail.study.invariance.conditions import Condition, conditions
 from vitrail.study.invariance.measured import Found, measure
 from vitrail.study.invariance.page import KIND
-from vitrail.study.invariance.subjects import Subject, open_subjects, samples
+from vitrail.study.invariance.subjects import Subject, fixed, open_subjects, same_images, samples
+from vitrail.study.measure.records import kept
 from vitrail.training.journal import Journal, duration
 
 IMAGES = "images"
@@ -101,12 +99,13 @@ def begin(
     began = time.monotonic() if began is None else began
     refuse_place(KIND, out)
     opened = _open(asked)
-    fixed = {**asdict(asked), "models": [_fixed(model) for model in asked.models]}
-    images = _affordable(asked, opened, lambda: time.monotonic() - began, _speaker(quiet))
-    study = Study.create(KIND, name or opened.source.name, out, command, fixed)
+    journal = Journal(quiet)
+    images = _affordable(asked, opened, lambda: time.monotonic() - began, journal)
+    specification = {**asdict(asked), "models": fixed(asked.models)}
+    study = Study.create(KIND, name or opened.source.name, out, command, specification)
     study.since(began)
     study.decide(IMAGES, images)
-    return _go(study, asked, opened, quiet)
+    return _go(study, asked, opened, journal)
 
 
 def resume(folder: str | Path, *, quiet: bool = False, began: float | None = None) -> Done:
@@ -115,7 +114,7 @@ def resume(folder: str | Path, *, quiet: bool = False, began: float | None = Non
     study = Study.open(folder, KIND)
     study.since(began)
     asked = Asked.of(study.specification)
-    return _go(study, asked, _open(asked), quiet)
+    return _go(study, asked, _open(asked), Journal(quiet))
 
 
 def planned(asked: Asked) -> tuple[Opened, int]:
@@ -132,20 +131,14 @@ def _open(asked: Asked) -> Opened:
     return Opened(subjects, source, indices, split, ways)
 
 
-def _fixed(model: str) -> str:
-    """A folder by its whole path, so that a study can be resumed from anywhere."""
-    return str(Path(model).resolve()) if Path(model).exists() else model
-
-
-def _go(study: Study, asked: Asked, opened: Opened, quiet: bool) -> Done:
+def _go(study: Study, asked: Asked, opened: Opened, journal: Journal) -> Done:
     device = pick_device(asked.device)
-    say = _speaker(quiet)
     with study.at_work(), threads(asked.threads):
         images = study.decided(IMAGES)
         if images is None:  # it was killed between its first file and its second
-            images = study.decide(IMAGES, _affordable(asked, opened, study.gone, say))
-        _same_images(study, opened)
-        found, failed = _all(study, asked, opened, images, device, say)
+            images = study.decide(IMAGES, _affordable(asked, opened, study.gone, journal))
+        same_images(study, opened.source, opened.indices)
+        found, failed = _all(study, asked, opened, images, device, journal)
         if not found:
             raise UsageError(
                 "no model could be measured: " + "; ".join(f"{name}: {why}" for name, why in failed.items())
@@ -162,22 +155,22 @@ def _go(study: Study, asked: Asked, opened: Opened, quiet: bool) -> Done:
 
 
 def _all(
-    study: Study, asked: Asked, opened: Opened, images: int, device: str, say: Callable[[str], None]
+    study: Study, asked: Asked, opened: Opened, images: int, device: str, journal: Journal
 ) -> tuple[list[Found], dict[str, str]]:
     """Every model that is not measured yet; a failure is written down, and the others go on."""
     found: list[Found] = []
     failed: dict[str, str] = {}
     for number, subject in enumerate(opened.subjects, start=1):
         path = study.folder / MEASURED / f"{file_safe(subject.name)}.json"
-        kept = _kept(path)
-        if kept is not None:
-            found.append(kept)
+        earlier = kept(path, Found.of, journal.warn)
+        if earlier is not None:
+            found.append(earlier)
             continue
         head = f"[{number}/{len(opened.subjects)}] {subject.name}"
         if asked.time is not None and study.gone() >= asked.time:
             failed[subject.name] = "the time was over"
             study.note(subject.name, state="left out", reason=failed[subject.name])
-            say(f"{head}: left out, the time is over")
+            journal.say(f"{head}: left out, the time is over")
             continue
         began = time.monotonic()
         try:
@@ -186,37 +179,27 @@ def _all(
         except Interrupted:
             raise
         except (VitrailError, RuntimeError, MemoryError) as error:
-            failed[subject.name] = _reason(error)
+            failed[subject.name] = first_line(error)
             study.note(subject.name, state="failed", reason=failed[subject.name])
-            say(f"{head}: failed, {failed[subject.name]}")
+            journal.say(f"{head}: failed, {failed[subject.name]}")
             continue
         path.parent.mkdir(exist_ok=True)
         write_json(path, one.record())
         found.append(one)
         took = time.monotonic() - began
         study.note(subject.name, state="finished", reason="", seconds=round(took, 2))
-        say(
+        journal.say(
             f"{head}: {len(one.states)} states, {len(opened.conditions)} changes, {one.images} images: {duration(took)}"
         )
     return found, failed
 
 
-def _kept(path: Path) -> Found | None:
-    """What was measured before; None where nothing was. IntegrityError for a damaged file."""
-    if not path.is_file():
-        return None
-    try:
-        return Found.of(json.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError):
-        raise IntegrityError(f"{path} is damaged: remove it, and the model is measured again") from None
-
-
-def _affordable(asked: Asked, opened: Opened, gone: Callable[[], float], say: Callable[[str], None]) -> int:
+def _affordable(asked: Asked, opened: Opened, gone: Callable[[], float], journal: Journal) -> int:
     """Images that there are and that there is time for, the same for all models. gone: seconds of the time so far."""
     there = min(asked.images, len(opened.indices))
     if asked.time is None:
         return there
-    say(f"trying how fast the models are, to fit them into {duration(asked.time)}")
+    journal.say(f"trying how fast the models are, to fit them into {duration(asked.time)}")
     device = pick_device(asked.device)
     with threads(asked.threads):
         each = sum(_tried(subject, opened, device, asked.seeds) for subject in opened.subjects)
@@ -229,7 +212,7 @@ def _affordable(asked: Asked, opened: Opened, gone: Callable[[], float], say: Ca
             f" {duration(needed)}; give that, name fewer models, or lower --seeds"
         )
     if afforded < there:
-        say(f"{afforded} images fit into the time, of {there}")
+        journal.say(f"{afforded} images fit into the time, of {there}")
     return min(there, afforded)
 
 
@@ -243,15 +226,6 @@ def _tried(subject: Subject, opened: Opened, device: str, seeds: int) -> float:
     return took * len(subject.states(seeds)) / len(subject.states(least))
 
 
-def _same_images(study: Study, opened: Opened) -> None:
-    """DataError where the images are not those that the study began with."""
-    keys = sorted(opened.source.items[index].key for index in opened.indices)
-    now = hashlib.blake2b("\n".join(keys).encode(), digest_size=16).hexdigest()
-    before = study.decided("fingerprint") or study.decide("fingerprint", now)
-    if before != now:
-        raise DataError(f"{opened.source.location} has other images than this study began with: start a new one")
-
-
 def _strangers(opened: Opened) -> str:
     """A caution where another run's training may have seen the images; "" where none did."""
     own = opened.subjects[0].config.data
@@ -259,16 +233,3 @@ def _strangers(opened: Opened) -> str:
     if not others:
         return ""
     return f"{', '.join(others)} trained on other data: that their training saw none of these images is not known."
-
-
-def _reason(error: BaseException) -> str:
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return first if isinstance(error, VitrailError) else f"{type(error).__name__}: {first}"
-
-
-def _speaker(quiet: bool) -> Callable[[str], None]:
-    def say(text: str) -> None:
-        if not quiet:
-            print(text, file=sys.stderr, flush=True)
-
-    return say

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from vitrail.run.folder import Run
 from vitrail.run.prepare import choose_settings, divide, make_task, preprocessor_of, read_audit, settle_task
 from vitrail.run.trust import drawn, held_out
 from vitrail.settings import Config, Stated, build
+from vitrail.study.folder import Study
 from vitrail.training.journal import Journal
 from vitrail.training.recipes import Facts, choose
 
@@ -234,3 +236,17 @@ def samples(source: Source, indices: Sequence[int], count: int, channels: int) -
         yield source.items[index].key, pixels
     if not there:
         raise DataError(f"no image of {source.location} could be read")
+
+
+def same_images(study: Study, source: Source, indices: Sequence[int]) -> None:
+    """DataError where the images are not those that the study began with."""
+    keys = sorted(source.items[index].key for index in indices)
+    now = hashlib.blake2b("\n".join(keys).encode(), digest_size=16).hexdigest()
+    before = study.decided("fingerprint") or study.decide("fingerprint", now)
+    if before != now:
+        raise DataError(f"{source.location} has other images than this study began with: start a new one")
+
+
+def fixed(models: Sequence[str]) -> list[str]:
+    """Folders by their whole paths, so that a study can be resumed from anywhere; names as they are."""
+    return [str(Path(model).resolve()) if Path(model).exists() else model for model in models]

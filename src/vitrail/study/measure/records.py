@@ -1,17 +1,33 @@
-"""Dataclasses from the JSON that `report.study_tables.plain` made of them."""
+"""What was measured, from the JSON that `report.study_tables.plain` made of it."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 Kind = TypeVar("Kind")
 
 _NOT_FINITE = {"infinite": math.inf, "minus infinite": -math.inf, "unknown": math.nan}
+
+
+def kept(path: Path, read: Callable[[Mapping[str, Any]], Kind], warn: Callable[[str], None]) -> Kind | None:
+    """What was measured before a resume; None where nothing was, or it is damaged, which `warn` is told.
+
+    read: the record's way back.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return read(json.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        warn(f"{path} is damaged: measuring again")
+        return None
 
 
 def restored(kind: type[Kind], record: Mapping[str, Any]) -> Kind:
@@ -44,7 +60,7 @@ def _value(hint: Any, value: Any, which: str | None = None) -> Any:
         if len(inner) == 2 and inner[1] is Ellipsis:
             return tuple(_value(inner[0], each) for each in value)
         return tuple(_value(one, each) for one, each in zip(inner, value, strict=True))
-    if origin is not None and issubclass(origin, Mapping):
+    if isinstance(origin, type) and issubclass(origin, Mapping):
         marked = {key for key in value if key.endswith("_is") and key.removesuffix("_is") in value}
         return {key: _value(inner[1], each, value.get(f"{key}_is")) for key, each in value.items() if key not in marked}
     return value

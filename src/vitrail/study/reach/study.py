@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
-import sys
 import time
-from collections.abc import Callable, Sequence
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 
 from vitrail import durable
 from vitrail.contracts import Source
-from vitrail.errors import DataError, IntegrityError, Interrupted, UsageError, VitrailError
+from vitrail.errors import IntegrityError, Interrupted, UsageError, VitrailError, first_line
 from vitrail.models import family_of
 from vitrail.predict.naming import file_safe
 from vitrail.report.statistics import Doubles
@@ -25,7 +25,8 @@ from vitrail.report.study_tables import write_json
 from vitrail.run.ending import threads
 from vitrail.runtime.torch_engine import pick_device
 from vitrail.study.folder import MEASURED, Study, refuse_place
-from vitrail.study.invariance.subjects import Subject, open_subjects, samples
+from vitrail.study.invariance.subjects import Subject, fixed, open_subjects, same_images, samples
+from vitrail.study.measure.records import kept
 from vitrail.study.reach import page
 from vitrail.study.reach.measured import Found, measure
 from vitrail.study.reach.page import KIND
@@ -98,8 +99,8 @@ def begin(
     began = time.monotonic() if began is None else began
     refuse_place(KIND, out)
     opened = open_all(asked)
-    fixed = [str(Path(model).resolve()) if Path(model).exists() else model for model in asked.models]
-    study = Study.create(KIND, name or opened.source.name, out, command, {**asdict(asked), "models": fixed})
+    specification = {**asdict(asked), "models": fixed(asked.models)}
+    study = Study.create(KIND, name or opened.source.name, out, command, specification)
     study.since(began)
     return _go(study, asked, opened, quiet)
 
@@ -126,10 +127,10 @@ def open_all(asked: Asked) -> Opened:
 
 
 def _go(study: Study, asked: Asked, opened: Opened, quiet: bool) -> Done:
-    say = _speaker(quiet)
+    journal = Journal(quiet)
     with study.at_work(), threads(asked.threads):
-        _same_images(study, opened)
-        found, pictures, failed = _all(study, asked, opened, pick_device(asked.device), say)
+        same_images(study, opened.source, opened.indices)
+        found, pictures, failed = _all(study, asked, opened, pick_device(asked.device), journal)
         if not found:
             reasons = "; ".join(f"{name}: {why}" for name, why in failed.items())
             raise UsageError(f"no model could be measured: {reasons}")
@@ -142,7 +143,7 @@ def _go(study: Study, asked: Asked, opened: Opened, quiet: bool) -> Done:
 
 
 def _all(
-    study: Study, asked: Asked, opened: Opened, device: str, say: Callable[[str], None]
+    study: Study, asked: Asked, opened: Opened, device: str, journal: Journal
 ) -> tuple[list[Found], dict[str, dict[str, Doubles]], dict[str, str]]:
     """Every model that is not measured yet; a failure is written down, and the others go on."""
     found: list[Found] = []
@@ -151,28 +152,28 @@ def _all(
     for number, subject in enumerate(opened.subjects, start=1):
         path = study.folder / MEASURED / f"{file_safe(subject.name)}.json"
         head = f"[{number}/{len(opened.subjects)}] {subject.name}"
-        kept = _kept(path)
+        one = kept(path, partial(_read, path.with_suffix(".npz")), journal.warn)
         began = time.monotonic()
-        if kept is None and asked.time is not None and study.gone() >= asked.time:
+        if one is None and asked.time is not None and study.gone() >= asked.time:
             failed[subject.name] = "the time was over"
-        elif kept is None:
+        elif one is None:
             try:
-                kept = _measured(subject, asked, opened, device)
+                one = _measured(subject, asked, opened, device)
                 path.parent.mkdir(exist_ok=True)
-                durable.write_file(path.with_suffix(".npz"), _packed(kept[1]))
-                write_json(path, kept[0].record())  # last: it says that the model is measured
+                durable.write_file(path.with_suffix(".npz"), _packed(one[1]))
+                write_json(path, one[0].record())  # last: it says that the model is measured
             except Interrupted:
                 raise
             except (VitrailError, RuntimeError, MemoryError) as error:
-                failed[subject.name] = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if kept is None:
+                failed[subject.name] = first_line(error)
+        if one is None:
             study.note(subject.name, state="left out", reason=failed[subject.name])
-            say(f"{head}: left out, {failed[subject.name]}")
+            journal.say(f"{head}: left out, {failed[subject.name]}")
             continue
-        found.append(kept[0])
-        pictures[subject.name] = kept[1]
+        found.append(one[0])
+        pictures[subject.name] = one[1]
         study.note(subject.name, state="measured", reason="")
-        say(f"{head}: {len(kept[0].states[0].sees)} layers, {duration(time.monotonic() - began)}")
+        journal.say(f"{head}: {len(one[0].states[0].sees)} layers, {duration(time.monotonic() - began)}")
     return found, pictures, failed
 
 
@@ -189,30 +190,10 @@ def _packed(pictures: dict[str, Doubles]) -> bytes:
     return buffer.getvalue()
 
 
-def _kept(path: Path) -> tuple[Found, dict[str, Doubles]] | None:
-    """What was measured before; None where nothing was. IntegrityError for a damaged file."""
-    if not path.is_file():
-        return None
+def _read(pictures: Path, record: Mapping[str, Any]) -> tuple[Found, dict[str, Doubles]]:
+    """What `_measured` gave and `_packed` wrote; ValueError and others of its kind for anything else."""
     try:
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as packed:
-            pictures = {name: packed[name] for name in packed.files}
-        return Found.of(json.loads(path.read_bytes())), pictures
-    except (OSError, ValueError, KeyError, TypeError):
-        raise IntegrityError(f"{path} is damaged: remove it, and the model is measured again") from None
-
-
-def _same_images(study: Study, opened: Opened) -> None:
-    """DataError where the images are not those that the study began with."""
-    keys = sorted(opened.source.items[index].key for index in opened.indices)
-    now = hashlib.blake2b("\n".join(keys).encode(), digest_size=16).hexdigest()
-    before = study.decided("fingerprint") or study.decide("fingerprint", now)
-    if before != now:
-        raise DataError(f"{opened.source.location} has other images than this study began with: start a new one")
-
-
-def _speaker(quiet: bool) -> Callable[[str], None]:
-    def say(text: str) -> None:
-        if not quiet:
-            print(text, file=sys.stderr, flush=True)
-
-    return say
+        with np.load(pictures, allow_pickle=False) as packed:
+            return Found.of(record), {name: packed[name] for name in packed.files}
+    except (EOFError, zipfile.BadZipFile, zlib.error):
+        raise ValueError(f"{pictures} is no archive of arrays") from None
