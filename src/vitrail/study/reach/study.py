@@ -193,7 +193,7 @@ def _packed(pictures: dict[str, Doubles]) -> bytes:
 def _read(pictures: Path, record: Mapping[str, Any]) -> tuple[Found, dict[str, Doubles]]:
     """What `_measured` gave and `_packed` wrote; ValueError and others of its kind for anything else."""
     try:
-        with np.load(pictures, allow_pickle=False) as packed:
+        with np.load(io.BytesIO(pictures.read_bytes()), allow_pickle=False) as packed:
             return Found.of(record), {name: packed[name] for name in packed.files}
     except (EOFError, zipfile.BadZipFile, zlib.error):
         raise ValueError(f"{pictures} is no archive of arrays") from None
