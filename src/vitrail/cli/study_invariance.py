@@ -64,6 +64,7 @@ def invariance(call: Call[InvarianceOptions]) -> Outcome:
 
 def _dry(asked: Asked) -> Outcome:
     from vitrail.cost.count import gmacs
+    from vitrail.report.numbers import share
     from vitrail.study.invariance.study import planned
 
     opened, answers = planned(asked)
@@ -73,7 +74,7 @@ def _dry(asked: Asked) -> Outcome:
         states = len(subject.states(asked.seeds))
         passes = states * images * (1 + len(opened.conditions))
         cost = gmacs(subject.sketch(), subject.preprocessor.size, subject.preprocessor.channels) * passes
-        rows.append([subject.name, str(states), f"{passes:,}", f"{passes / answers:.0%}", f"{cost:,.1f}"])
+        rows.append([subject.name, str(states), f"{passes:,}", share(passes / answers), f"{cost:,.1f}"])
         cells.append({"model": subject.name, "states": states, "passes": passes, "gmacs": cost})
     print(table(["model", "states", "passes", "share", "GMACs"], rows, numbers=["states", "passes", "share", "GMACs"]))
     print(wrapped(f"{images} images as they are and under {len(opened.conditions)} changes; nothing was written."))

@@ -19,11 +19,13 @@ from vitrail.data.sources import open_source
 from vitrail.errors import BadImage, DataError, UsageError
 from vitrail.explain.statistics import Placed
 from vitrail.models import variant
+from vitrail.report import numbers
 from vitrail.run.folder import Run
 from vitrail.run.prepare import choose_settings, divide, make_task, preprocessor_of, read_audit, settle_task
 from vitrail.run.trust import drawn, held_out
 from vitrail.settings import Config, Stated, build
 from vitrail.study.folder import Study
+from vitrail.study.outcomes import SPOKEN
 from vitrail.training.journal import Journal
 from vitrail.training.recipes import Facts, choose
 
@@ -48,7 +50,7 @@ class State:
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A model to measure. name: on the page, and of its file.  artifact: trained, None of one of the catalogue.
-    score: "accuracy 0.91" of its run on the split that is measured on; "" where it is not known.
+    score: "accuracy 91 %" of its run on the split that is measured on; "" where it is not known.
     """
 
     name: str
@@ -183,7 +185,10 @@ def _score(text: str, task: Task, split: str) -> str:
     if not (Path(text) / "run.json").is_file():
         return ""
     value = Run.open(text).metrics.get(split, {}).get(task.headline)
-    return "" if value is None else f"{task.headline} {value:.3g}"
+    if value is None:
+        return ""
+    written = numbers.share if task.headline in ("accuracy", "map") else numbers.number
+    return f"{SPOKEN.get(task.headline, task.headline)} {written(value)}"
 
 
 def _fresh(name: str, task: Task, like: Config) -> Subject:
