@@ -57,6 +57,20 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         gather({"a": Run(tmp_path)}, "test")
 
 
+def test_an_archive_that_was_cut_or_changed_is_said_to_be_damaged(tmp_path: Path) -> None:
+    path = tmp_path / outcomes.FILE
+    np.savez_compressed(path, test_keys=np.array(["a", "b"]), test_values=np.ones((2, 1)))
+    good = path.read_bytes()
+    archive = good.index(b"PK\x01\x02")  # its list of files, whose fourth number says how they are packed
+    inside = good.index(b"test_keys.npy") + 40
+    changed = [good[:archive] + good[archive:].replace(b"PK\x01\x02", b"PK\x01\x03")]
+    changed += [good[: archive + 10] + b"\x63" + good[archive + 11 :], good[:inside] + b"\xff" + good[inside + 1 :]]
+    for bad in [*(good[:length] for length in range(0, len(good), 16)), *changed]:
+        path.write_bytes(bad)
+        with pytest.raises(IntegrityError, match="train that run anew"):
+            outcomes.read(path, "test")
+
+
 def test_the_least_difference_that_matters_is_declared() -> None:
     classes, height = Classify(("a", "b")), Regress(["height"], ["cm"], [0.0], [1.0])
     assert measure_of(classes, None).minimal == 0.01

@@ -10,6 +10,8 @@ says.
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +30,8 @@ from vitrail.tasks.multilabel import probabilities
 from vitrail.tasks.regress import Regress
 
 FILE = "outcomes.npz"
+DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What numpy and zipfile raise of an archive that is missing, cut or changed."""
 Answers = np.ndarray[Any, Any]
 
 
@@ -80,9 +84,9 @@ def write(path: Path, task: Task, results: Mapping[str, Evaluation]) -> None:
 def read(path: Path, split: str) -> tuple[list[str], Doubles]:
     """Keys (n,) and values (n, k) of a split; IntegrityError where the file is missing or damaged, or lacks it."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             keys, values = stored[f"{split}_keys"].tolist(), np.asarray(stored[f"{split}_values"], np.float64)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except DAMAGE as error:
         raise IntegrityError(f"{path} is missing, damaged or without {split} ({error}): train that run anew") from None
     if values.ndim != 2 or len(keys) != len(values):
         raise IntegrityError(f"{path} is damaged: its arrays do not fit each other")
