@@ -31,6 +31,13 @@ def test_without_a_cnn_the_distilled_model_trains_one_itself() -> None:
     assert teachers("vit_tiny,deit_tiny_distilled") == {"vit_tiny": None, "deit_tiny_distilled": "auto"}
 
 
+def test_a_cnn_that_learns_itself_teaches_nobody() -> None:
+    assert teachers("resnet18+teacher,resnet18,vit_tiny+teacher") == {
+        "resnet18+teacher": "resnet18", "resnet18": None, "vit_tiny+teacher": "resnet18",
+    }  # fmt: skip
+    assert teachers("resnet18+teacher,vit_tiny") == {"resnet18+teacher": "auto", "vit_tiny": None}
+
+
 def test_who_teaches_can_be_said() -> None:
     assert teachers(LIST, "runs/train/photos")["deit_tiny_distilled"] == "runs/train/photos"
     assert teachers(LIST, "vit_tiny")["deit_tiny_distilled"] == "vit_tiny"

@@ -92,13 +92,13 @@ def read_entries(models: str, teacher: str | None = None, least: int = 2) -> tup
 def taught(entries: Sequence[Entry], teacher: str | None) -> tuple[Entry, ...]:
     """The entries, each with its teacher. teacher: of all that learn from one, "none" for none, None to choose."""
     labels = [entry.label for entry in entries]
-    cnn = next((entry.label for entry in entries if is_cnn(entry.model)), AUTO)
+    cnn = next((entry.label for entry in entries if is_cnn(entry.model) and not _learns(entry)), AUTO)
     made = []
     for entry in entries:
         stated, own = dict(entry.stated), entry.stated.get("distill.teacher")
         stated.pop("distill.teacher", None)
         chosen = None
-        if own is not None or is_distilled(entry) or entry.label.endswith(TAUGHT):
+        if _learns(entry):
             chosen = next((name for name in (own, teacher) if name is not None), cnn)
         made.append(replace(entry, stated=stated, teacher=None if chosen == NONE else chosen))
     if teacher is not None and teacher != NONE and not any(entry.teacher for entry in made):
@@ -110,6 +110,11 @@ def taught(entries: Sequence[Entry], teacher: str | None) -> tuple[Entry, ...]:
         if entry.teacher in labels and (entry.teacher == entry.label or teachers[entry.teacher] in labels):
             raise UsageError(f"{entry.teacher} cannot teach {entry.label}: a teacher must not be taught by another")
     return tuple(made)
+
+
+def _learns(entry: Entry) -> bool:
+    """Whether a model learns from a teacher, whoever that is."""
+    return entry.stated.get("distill.teacher") is not None or entry.label.endswith(TAUGHT) or is_distilled(entry)
 
 
 def in_order(entries: Sequence[Entry]) -> list[Entry]:
