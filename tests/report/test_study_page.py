@@ -87,6 +87,10 @@ def test_every_cell_leads_to_its_folder(tmp_path: Path) -> None:
     links = [href for href in page.values("href") if href.startswith(("./", "java"))]
     folder = "./cells/%E5%8F%B6%E5%AD%90%20%231%3F/"
     assert links == [folder, f"{folder}report.html", "./cells/plain/", "./javascript%3Aalert%281%29/"]
+    assert "with its own report" in page.text
+    measured = Page(write_study(tmp_path, bare(traces=[Trace("a", "measured", "", "measured")]))[0]).text
+    assert "where its figures are kept" in measured
+    assert "with its own report" not in measured, "it has none"
 
 
 @pytest.mark.parametrize("folder", ["/etc", "../other", "cells/../../b"])

@@ -14,7 +14,7 @@ from vitrail.report.numbers import share
 from vitrail.report.study_page import Chart, Part, StudyPage, Table, Trace, write_study
 from vitrail.report.study_tables import write_csv, write_json
 from vitrail.study import claims
-from vitrail.study.folder import Study
+from vitrail.study.folder import MEASURED, Study
 from vitrail.study.invariance import words
 from vitrail.study.invariance.conditions import CIRCULAR, EDGE, FAMILIES, PATCHES, Condition
 from vitrail.study.invariance.consistency import MEASURES, MOVED, STAYS
@@ -85,7 +85,9 @@ def _cautions(found: Sequence[Found], about: Mapping[str, str]) -> list[str]:
 
 def _trace(study: Study, one: Found) -> Trace:
     what = f"{one.model}, {one.parameters:,} parameters, {one.side} px, first grid of {one.cell} px cells"
-    return Trace(one.name, "", what + (f"; weights in {one.where}" if one.where else "; fresh weights"), "finished")
+    return Trace(
+        one.name, MEASURED, what + (f"; weights in {one.where}" if one.where else "; fresh weights"), "finished"
+    )
 
 
 def _rows(found: Sequence[Found]) -> Iterator[Mapping[str, Any]]:
