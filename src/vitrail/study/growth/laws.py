@@ -78,7 +78,7 @@ def _law(model: str, what: Pass, cells: Sequence[Measured]) -> Law | None:
         model, what, tuple(ordered), tuple(cell.size for cell in ordered[: len(ordered) - len(kept)]),
         _exponent(tokens, [cell.time for cell in kept]),
         _exponent([cell.tokens for cell in ordered], [cell.attention_time for cell in ordered]),
-        _exponent([cell.tokens for cell in ordered], [cell.memory - cell.standing for cell in ordered]),
+        _exponent([cell.tokens for cell in ordered], [cell.growing for cell in ordered]),
         _exponent([cell.flops / cell.batch for cell in kept], [cell.time for cell in kept]),
         fit_two_terms([cell.pixels for cell in kept], np.array([c.time for c in kept])) if len(kept) >= LEAST else None,
     )  # fmt: skip

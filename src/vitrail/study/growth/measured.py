@@ -72,6 +72,16 @@ class Measured:
         return Timing(self.attention).best / self.batch if self.attention else 0.0
 
     @property
+    def spread(self) -> float:
+        """How much longer than the fastest round the slowest took, as a share."""
+        return Timing(self.seconds).spread
+
+    @property
+    def growing(self) -> int:
+        """Bytes beyond what stands whatever the images."""
+        return self.memory - self.standing
+
+    @property
     def pixels(self) -> int:
         """Of one image."""
         return self.size**2

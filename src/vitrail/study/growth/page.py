@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def _names(cells: Sequence[Measured]) -> list[str]:
 def _row(cell: Measured) -> dict[str, Any]:
     return {
         "model": cell.model, "pass": cell.what, "image_size": cell.size, "tokens": cell.tokens, "batch": cell.batch,
-        "seconds_per_image": cell.time, "spread": max(cell.seconds) / min(cell.seconds) - 1, "load": max(cell.load),
+        "seconds_per_image": cell.time, "spread": cell.spread, "load": max(cell.load),
         "flops_per_image": cell.flops // cell.batch, "flops_per_s": cell.flops / (cell.time * cell.batch),
         "attention_seconds_per_image": cell.attention_time, "attention_share": cell.attention_time / cell.time,
         "attention_flops_share": cell.attention_flops / cell.flops, "memory_bytes": cell.memory,
@@ -139,7 +139,7 @@ def _cells(laws: Sequence[Law]) -> Table:
     rows = [
         [
             law.model, str(cell.size), f"{cell.tokens:,}", numbers.number(1000 * cell.time),
-            numbers.share(max(cell.seconds) / min(cell.seconds) - 1), numbers.number(cell.flops / cell.batch / 1e9),
+            numbers.share(cell.spread), numbers.number(cell.flops / cell.batch / 1e9),
             numbers.number(cell.flops / cell.time / cell.batch / 1e9),
             numbers.share(cell.attention_time / cell.time) if cell.attention else "none",
             numbers.share(cell.attention_flops / cell.flops) if cell.attention else "none",
@@ -158,7 +158,7 @@ def _cells(laws: Sequence[Law]) -> Table:
 
 def _charts(what: Pass, laws: Sequence[Law], order: Sequence[str]) -> Iterator[Chart]:
     name = words.called(what)
-    time = {law.model: _growth([(c.pixels, c.time * 1000) for c in law.cells], law, law.time) for law in laws}
+    time = {law.model: _growth(law, law.time, lambda cell: cell.time, 1000) for law in laws}
     yield Chart(
         f"time-{what}",
         charts.power(time, "pixels of an image", "ms an image", order),
@@ -167,20 +167,14 @@ def _charts(what: Pass, laws: Sequence[Law], order: Sequence[str]) -> Iterator[C
     )
     attending = [law for law in laws if law.largest.attention_time > 0]
     if attending:
-        own = {
-            law.model: _growth([(c.pixels, c.attention_time * 1000) for c in law.cells], law, law.attention)
-            for law in attending
-        }
+        own = {law.model: _growth(law, law.attention, lambda cell: cell.attention_time, 1000) for law in attending}
         yield Chart(
             f"attention-{what}",
             charts.power(own, "pixels of an image", "ms of attention", order),
             f"Time of attention in a {name}: " + _alternative(attending, "attention"),
             "softmax(QK^T)V alone, at the shapes that the model gives it.",
         )
-    memory = {
-        law.model: _growth([(c.pixels, (c.memory - c.standing) / 2**20) for c in law.cells], law, law.memory)
-        for law in laws
-    }
+    memory = {law.model: _growth(law, law.memory, lambda cell: cell.growing, 2**-20) for law in laws}
     yield Chart(
         f"memory-{what}",
         charts.power(memory, "pixels of an image", "MiB beyond weights", order),
@@ -189,26 +183,17 @@ def _charts(what: Pass, laws: Sequence[Law], order: Sequence[str]) -> Iterator[C
     )
 
 
-def _growth(points: list[tuple[float, float]], law: Law, found: Exponent | None) -> charts.Growth:
-    """Over pixels, of which tokens are a fixed share: the exponent is the same, the factor is not."""
+def _growth(law: Law, found: Exponent | None, cost: Callable[[Measured], float], unit: float) -> charts.Growth:
+    """A cost over pixels, of which tokens are a fixed share: the fitted exponent is the same, the factor is not.
+
+    cost: what was fitted.  unit: how many of the chart's it is.
+    """
+    points = [(float(cell.pixels), unit * cost(cell)) for cell in law.cells]
     if found is None:
         return charts.Growth(points)
     e = found.exponent
     ratio = law.largest.tokens / law.largest.pixels
-    scale = points[-1][1] / _cost(law, found)
-    return charts.Growth(points, found.factor * ratio**e.value * scale, (e.value, e.low, e.high))
-
-
-def _cost(law: Law, found: Exponent) -> float:
-    """The unit of the fit at the largest size, to lay its line over points in another unit."""
-    last = law.largest
-    return (
-        last.time
-        if found is law.time
-        else last.attention_time
-        if found is law.attention
-        else (last.memory - last.standing)
-    )
+    return charts.Growth(points, unit * found.factor * ratio**e.value, (e.value, e.low, e.high))
 
 
 def _alternative(laws: Sequence[Law], what: str) -> str:

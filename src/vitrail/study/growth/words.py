@@ -212,7 +212,7 @@ def cautions(cells: Sequence[Measured]) -> list[str]:
             f"This machine had other work: one thread took {loads[len(loads) // 2]:.1f} times as long as it computed "
             f"(median; {loads[0]:.1f} to {loads[-1]:.1f}). Measure again on a quiet machine before building on a time."
         )
-    loud = [cell for cell in cells if max(cell.seconds) / min(cell.seconds) - 1 > LOUD]
+    loud = [cell for cell in cells if cell.spread > LOUD]
     if loud:
         said.append(
             f"In {len(loud)} of {len(cells)} cells the slowest round took over {1 + LOUD:g} times as long as the "

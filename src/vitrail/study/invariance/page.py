@@ -52,7 +52,7 @@ def write(
         parts=list(_parts(found, conditions, about)),
         method=words.METHOD,
         limits=words.LIMITS,
-        traces=[*(_trace(study, one) for one in found), *(Trace(name, "", "", why) for name, why in failed.items())],
+        traces=[*(_trace(one) for one in found), *(Trace(name, "", "", why) for name, why in failed.items())],
         command=about["command"],
         versions=study.record["versions"],
         settings="\n".join(f"{key}: {value}" for key, value in study.specification.items()),
@@ -83,7 +83,7 @@ def _cautions(found: Sequence[Found], about: Mapping[str, str]) -> list[str]:
     return said
 
 
-def _trace(study: Study, one: Found) -> Trace:
+def _trace(one: Found) -> Trace:
     what = f"{one.model}, {one.parameters:,} parameters, {one.side} px, first grid of {one.cell} px cells"
     return Trace(
         one.name, MEASURED, what + (f"; weights in {one.where}" if one.where else "; fresh weights"), "finished"

@@ -53,7 +53,7 @@ def write(
         parts=list(_parts(found, pictures, about["split"])),
         method=words.METHOD,
         limits=words.LIMITS,
-        traces=[_trace(study, one) for one in found],
+        traces=[_trace(one) for one in found],
         command=about["command"],
         versions=study.record["versions"],
         settings="\n".join(f"{key}: {value}" for key, value in study.specification.items()),
@@ -75,7 +75,7 @@ def _cautions(found: Sequence[Found]) -> list[str]:
     return said
 
 
-def _trace(study: Study, one: Found) -> Trace:
+def _trace(one: Found) -> Trace:
     where = f"weights of {one.where}" if one.where else "fresh weights"
     return Trace(one.name, MEASURED, where, "measured")
 
