@@ -16,6 +16,7 @@ UNKNOWN = math.nan
     [
         (0.0, "0 %"), (0.0004, "under 0.1 %"), (0.007, "0.7 %"), (0.08, "8 %"), (0.123, "12 %"), (0.995, "99.5 %"),
         (0.9996, "over 99.9 %"), (1.0, "100 %"), (1.7, "170 %"), (UNKNOWN, "–"),
+        (-0.0004, "over -0.1 %"), (-0.08, "-8 %"), (-0.123, "-12 %"),
     ],
 )  # fmt: skip
 def test_a_share_is_short_and_never_rounded_to_none_or_all(fraction: float, said: str) -> None:
@@ -34,6 +35,7 @@ def test_a_share_is_short_and_never_rounded_to_none_or_all(fraction: float, said
         ((1.066, 0.99, 1.137), "107 % (99 to 114 %)"),
         ((1.0, 0.93, 1.0), "100 % (93 to 100 %)"),
         ((1.0, 1.0, 1.0), "100 %"),
+        ((0.1, -0.204, 0.4), "10 % (-20 to 40 %)"),
         ((0.4, UNKNOWN, UNKNOWN), "40 %"),
     ],
 )

@@ -99,6 +99,7 @@ def compare(call: Call[CompareOptions]) -> Outcome:
 
 
 def _planned(made: Prepared) -> Outcome:
+    from vitrail.report.numbers import share
     from vitrail.study.compare import cost
     from vitrail.training.journal import duration
 
@@ -109,7 +110,7 @@ def _planned(made: Prepared) -> Outcome:
         [label, str(each["full_runs"]), f"{each['epochs']:g}",
          f"{len(each['rates'])} x {each['rate_epochs']:g} epochs" if each["rates"] else "",
          f"{len(each['parts'])} x {each['part_seeds']}" if each["parts"] else "",
-         duration(each["seconds"]), f"{each['seconds'] / total:.0%}"]
+         duration(each["seconds"]), share(each["seconds"] / total)]
         for label, each in told["models"].items()
     ]  # fmt: skip
     print(table(headers, rows, numbers=["full runs", "epochs", "time", "share"]))

@@ -95,6 +95,7 @@ def data_efficiency(call: Call[DataEfficiencyOptions]) -> Outcome:
 
 
 def _planned(made: Prepared) -> Outcome:
+    from vitrail.report.numbers import share
     from vitrail.study.compare import cost
     from vitrail.study.shares import part_epochs
     from vitrail.training.journal import duration
@@ -106,7 +107,7 @@ def _planned(made: Prepared) -> Outcome:
     rows = [
         [label, str(each["full_runs"]), *(f"{part_epochs(each['epochs'], part):g}" for part in fractions),
          f"{len(each['rates'])} x {each['rate_epochs']:g} epochs" if each["rates"] else "",
-         duration(each["seconds"]), f"{each['seconds'] / total:.0%}"]
+         duration(each["seconds"]), share(each["seconds"] / total)]
         for label, each in told["models"].items()
     ]  # fmt: skip
     print(table(headers, rows, numbers=[name for name in headers if name not in ("model", "rates")]))

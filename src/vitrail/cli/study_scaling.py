@@ -77,6 +77,7 @@ def scaling(call: Call[ScalingOptions]) -> Outcome:
 
 
 def _planned(made: Prepared) -> Outcome:
+    from vitrail.report.numbers import share
     from vitrail.study.scaling.study import cost
     from vitrail.study.scaling.words import flops
     from vitrail.training.journal import duration
@@ -86,7 +87,7 @@ def _planned(made: Prepared) -> Outcome:
     headers = ["size", "GFLOPs an image", *(f"epochs, {flops(count)}" for count in told["budgets"]), "time", "share"]
     rows = [
         [label, f"{each['flops_per_image'] / 1e9:.3g}", *(f"{count:g}" for count in each["epochs"]),
-         duration(each["seconds"]), f"{each['seconds'] / total:.0%}"]
+         duration(each["seconds"]), share(each["seconds"] / total)]
         for label, each in told["sizes"].items()
     ]  # fmt: skip
     print(table(headers, rows, numbers=headers[1:]))

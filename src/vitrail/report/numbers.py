@@ -26,10 +26,10 @@ def number(value: float) -> str:
 
 
 def share(fraction: float) -> str:
-    """A share without an interval: 8 %, 0.7 %, under 0.1 %, over 99.9 %; – where it is not known."""
+    """A share without an interval: 8 %, 0.7 %, under 0.1 %, over 99.9 %, below none -4 %; – where it is not known."""
     if math.isnan(fraction):
         return "–"
-    return f"{_hundred(fraction, 1 if fraction < 0.1 else 0).removesuffix('.0')} %"
+    return f"{_hundred(fraction, 1 if abs(fraction) < 0.1 else 0).removesuffix('.0')} %"
 
 
 def share_between(value: float, low: float, high: float) -> str:
@@ -47,6 +47,8 @@ def share_between(value: float, low: float, high: float) -> str:
 
 
 def _hundred(fraction: float, places: int) -> str:
+    if fraction < 0:
+        return "over -0.1" if fraction > -TINY else f"-{_hundred(-fraction, places)}"
     if 0 < fraction < TINY:
         return "under 0.1"
     if 1 - TINY < fraction < 1:

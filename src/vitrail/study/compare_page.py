@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from vitrail.report import study_charts as charts
+from vitrail.report.numbers import share, share_between
 from vitrail.report.study_page import Chart, Part, StudyPage, Table, Trace, write_study
 from vitrail.report.study_tables import write_csv, write_json
 from vitrail.study import compare_words as words
@@ -113,7 +114,7 @@ def _order(found: Results) -> list[str]:
 
 
 def _scores(work: Work, found: Results) -> Part:
-    measure, share = found.measure, found.measure.scale == 100
+    measure, percent = found.measure, found.measure.scale == 100
     name = SPOKEN[measure.name]
     rows = []
     for row in found.rows:
@@ -129,7 +130,7 @@ def _scores(work: Work, found: Results) -> Part:
         numbers=columns[1:3],
     )  # fmt: skip
     spans = {row.label: _span(row.score) for row in found.rows}
-    figure = charts.intervals(spans, f"{found.split} {name}", share)
+    figure = charts.intervals(spans, f"{found.split} {name}", percent)
     said = "; ".join(f"{row.label} {scored(row.score, measure)}" for row in found.rows if row.score)
     chart = Chart("scores", figure, f"{name} of each model with its interval: {said}", "95 % intervals.")
     return Part("scores", "How good each model is", (), [table], [chart], found.split)
@@ -196,8 +197,9 @@ def _robustness(found: Results, rows: Sequence[Row]) -> Iterator[Part]:
         kinds = list(first.by_kind)
         columns = ["model", "unchanged", *kinds, "mean loss"]
         cells = [
-            [label, _percent(one.clean.value) if one.maximise else _number(one.clean.value),
-             *(_percent(one.by_kind[kind].value) if kind in one.by_kind else "" for kind in kinds), _share(one.drop)]
+            [label, share(one.clean.value) if one.maximise else _number(one.clean.value),
+             *(share(one.by_kind[kind].value) if kind in one.by_kind else "" for kind in kinds),
+             share_between(one.drop.value, one.drop.low, one.drop.high)]
             for label, one in robust.items()
         ]  # fmt: skip
         tables.append(Table("What is lost when images are changed", columns, cells, words.of_robustness(first),
@@ -214,7 +216,7 @@ def _robustness(found: Results, rows: Sequence[Row]) -> Iterator[Part]:
         figure = charts.bars_by_level(
             levels, first.metric, first.maximise and found.measure.scale == 100, _order(found)
         )
-        said = "; ".join(f"{label} loses {_percent(one.drop.value)} on the mean" for label, one in robust.items())
+        said = "; ".join(f"{label} loses {share(one.drop.value)} on the mean" for label, one in robust.items())
         drawn.append(
             Chart("robustness", figure, f"Scores by kind and level of change: {said}", "Level 3 is strongest.")
         )
@@ -265,18 +267,8 @@ def _difference(one: Interval, scale: float) -> str:
     return f"{value:+.{places}f} ({low:+.{places}f} to {high:+.{places}f})"
 
 
-def _share(one: Interval) -> str:
-    if not one.known:
-        return _percent(one.value)
-    return f"{_percent(one.value)} ({100 * one.low:.0f} to {100 * one.high:.0f})"
-
-
 def _many(count: int) -> str:
     return f"{count / 1e6:.3g} M" if count >= 1e6 else f"{count:,}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}%" if math.isfinite(value) else "not known"
 
 
 def _figure(one: Interval | None) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from vitrail.report.numbers import share
 from vitrail.report.study_tables import plain
 from vitrail.run.timing import MARGIN
 from vitrail.study import shares, splits
@@ -69,9 +70,9 @@ def divisions(ground: Ground, asked: Asked, ask: Ask) -> dict[str, splits.Divisi
     stratify = config.stratify
     made: dict[str, splits.Division] = {}
     if asked.folds:
-        share = Fraction(str(config.val_fraction))
+        val = Fraction(str(config.val_fraction))
         for repeat in range(ask.seeds // ask.step):
-            for fold, division in enumerate(splits.folds(data, task, asked.folds, repeat, share, stratify)):
+            for fold, division in enumerate(splits.folds(data, task, asked.folds, repeat, val, stratify)):
                 made[fold_split(repeat, fold)] = division
         first = made[fold_split(0, 0)]
     else:
@@ -127,7 +128,7 @@ def lines(asked: Asked, plan: Shares, paces: Mapping[str, Pace], say: Callable[[
         if ask.fractions:
             said += f", {len(ask.fractions)} parts x {ask.part_seeds} seeds"
         rate = f"at {1 / pace.part.speed.image:.3g} images/s"
-        say(f"{said}: {duration(seconds)}, {seconds / total:.0%} of the time, {rate}")
+        say(f"{said}: {duration(seconds)}, {share(seconds / total)} of the time, {rate}")
     extra = len(paces) * measuring(asked) + PAGE
     say(f"about {duration(total + extra)} in all, {asked.limit}, equal {asked.equal}")
     for what in plan.dropped:

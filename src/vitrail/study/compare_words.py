@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vitrail.report.numbers import share
 from vitrail.study.compare_asked import Asked
 from vitrail.study.compare_results import Results, Row
 from vitrail.study.compare_work import Work
@@ -170,7 +171,7 @@ def method(work: Work, found: Results) -> list[str]:
             f"{duration(asked.seconds)} were asked for. A trial measured how fast each model trains here; the"
             f" {asked.equal} of all were made equal, at most {ENOUGH:g} times the recipe's own epochs. Epochs are the"
             " same for all seeds of a model. Where time was short, learning curves were to go first, then tuning,"
-            f" then seeds, until every full run had {WORTH:.0%} of its recipe's epochs."
+            f" then seeds, until every full run had {share(WORTH)} of its recipe's epochs."
         )
     elif asked.epochs is not None:
         said.append(f"Full runs had {epochs(asked.epochs)}, equal {asked.equal} for all.")
@@ -179,9 +180,8 @@ def method(work: Work, found: Results) -> list[str]:
     if work.tuned:
         grid = ", ".join(f"{rate:g}" for rate in asked.rates)
         said.append(
-            f"Learning rates of {grid} times the recipe's own were tried for each model, each for {TUNING:.0%} of"
-            f" a full"
-            " run's epochs with one seed, and the best on validation was taken. No test image was there."
+            f"Learning rates of {grid} times the recipe's own were tried for each model, each for {share(TUNING)} of a"
+            " full run's epochs with one seed, and the best on validation was taken. No test image was there."
         )
     if found.learned:
         said.append(

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from pathlib import Path
 
 from vitrail import durable
 from vitrail.errors import Interrupted, TrainingError, UsageError, VitrailError, is_out_of_memory

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from vitrail.report.numbers import share
 from vitrail.study.compare_work import Work
 from vitrail.study.data_efficiency.results import Lead, Results
 from vitrail.study.learning import Learned, turned
@@ -205,8 +206,9 @@ def method(work: Work) -> list[str]:
     if work.tuned:
         grid = ", ".join(f"{rate:g}" for rate in asked.rates)
         said.append(
-            f"Learning rates of {grid} times the recipe's own were tried on all training images, each for {TUNING:.0%}"
-            " of the epochs, and the best on validation was taken at every size. No test image was there."
+            f"Learning rates of {grid} times the recipe's own were tried on all training images, each for"
+            f" {share(TUNING)} of the epochs, and the best on validation was taken at every size. No test image was"
+            " there."
         )
     labels = {entry.label for entry in asked.entries}
     taught = [entry for entry in asked.entries if entry.teacher in labels]

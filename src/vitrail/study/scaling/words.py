@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from vitrail.report.numbers import share
 from vitrail.study.scaling.asked import RANGE
 from vitrail.study.scaling.results import Fitted, Results, Spent
 from vitrail.study.scaling.sizes import DEPTH, HIDDEN, WIDTH
@@ -225,7 +226,7 @@ def method(work: WorkOnSizes, found: Results) -> list[str]:
     if work.tuned:
         grid = ", ".join(f"{rate:g}" for rate in asked.rates)
         said.append(
-            f"Learning rates of {grid} times the recipe's own were tried for each size, each for {TUNING:.0%} of the"
+            f"Learning rates of {grid} times the recipe's own were tried for each size, each for {share(TUNING)} of the"
             " largest budget, and the best on validation was taken at every budget. No test image was there."
         )
     else:
