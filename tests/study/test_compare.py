@@ -284,6 +284,7 @@ def test_a_dry_run_writes_nothing(
         (["--fractions", "1/4"], "a learning curve needs 4 sizes"),
         (["--fractions", "2,3,4"], "each is above 0 and at most 1"),
         (["--rates", "0,1"], "give multiples above 0"),
+        (["--rates", "2"], "--rates 2: one is no choice: give two or more, or 1 for the recipe's own"),
         (["--minimal", "-1"], "--minimal -1: the least difference that matters"),
         (["seed=3"], "seed is set by the study: --seeds says how many"),
         (["train.epochs=3"], "train.epochs is set by the study"),
