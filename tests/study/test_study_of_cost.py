@@ -109,7 +109,7 @@ def test_the_time_that_would_have_been_enough_is_told(
     done: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Study, "gone", lambda self: 10.0 * len(done))
-    short = begin(Asked(("vit",), SIZES, time=25.0), out=tmp_path / "short", quiet=True)
+    short = begin(Asked(("vit",), SIZES, time=30.0), out=tmp_path / "short", quiet=True)
     assert len(short.cells) == 3
     left = [counted("vit", size, 2) for size in (96, 128, 192)]
     assert 30 < short.needed < 60
@@ -127,8 +127,19 @@ def test_where_nothing_fits_it_says_how_much_time_would(done: list[str], tmp_pat
         begin(Asked(("vit",), SIZES, time=0.0), out=tmp_path / "s", quiet=True)
 
 
+def test_the_page_has_time_of_its_own_and_other_work_counts_in_what_cells_will_take() -> None:
+    assert Forecasts(300.0, 2**40).end == 292
+    assert Forecasts(10.0, 2**40).end == 8
+    quiet, loud = Forecasts(300.0, 2**40), Forecasts(300.0, 2**40)
+    one = made("vit", 64)
+    quiet.learn(dataclasses.replace(one, seconds=(0.1, 0.1)))
+    loud.learn(dataclasses.replace(one, seconds=(0.1, 0.3)))
+    next_one = counted("vit", 96, 2)
+    assert loud.call(next_one, "forward") == pytest.approx(2 * quiet.call(next_one, "forward"))
+
+
 def _learned(found: study.Done) -> Forecasts:
-    forecasts = Forecasts(25.0, 2**40)
+    forecasts = Forecasts(30.0, 2**40)
     for cell in found.cells:
         forecasts.learn(cell)
     return forecasts

@@ -14,6 +14,8 @@ ASSUMED = 5e9
 """FLOP/s that are expected before any cell is measured: few machines have less."""
 LARGEST_SHARE = 0.2
 """Of the time: a single cell that would take more is left out."""
+PAGE, PAGE_SHARE = 8.0, 0.2
+"""Seconds that are kept for fitting and drawing, at most, and as a share of the time."""
 MEMORY_SHARE = 0.8
 """Of the memory that is free: what would take more is left out."""
 TIME, MEMORY, FAILED = "too little time", "too little memory", "failed"
@@ -44,15 +46,23 @@ def cells(models: Sequence[str], sizes: Sequence[int]) -> Iterator[Cell]:
 
 @dataclass
 class Forecasts:
-    """What cells will take, by what cells before took. rates: FLOP/s of the last cell of a model's pass."""
+    """What cells will take, by what cells before took. seconds: of the whole study.  free: bytes.
+
+    rates: FLOP/s of the last cell of a model's pass, over all its rounds: other work slows what follows as well.
+    """
 
     seconds: float
     free: int
     rates: dict[tuple[str, Pass], float] = field(default_factory=dict)
 
+    @property
+    def end(self) -> float:
+        """Seconds after which nothing is measured any more, since the page is to be written."""
+        return self.seconds - min(PAGE, PAGE_SHARE * self.seconds)
+
     def learn(self, found: Measured) -> None:
         """Take a measured cell into account."""
-        self.rates[found.model, found.what] = found.flops / (found.time * found.batch)
+        self.rates[found.model, found.what] = found.flops * len(found.seconds) / sum(found.seconds)
 
     def call(self, counted: Counted, what: Pass) -> float:
         """Seconds of one pass over the batch."""
@@ -92,6 +102,7 @@ def smaller_left_out(cell: Cell, left_out: Mapping[Cell, str]) -> str:
 
 
 def time_needed(missing: Iterable[tuple[Counted, Pass]], forecasts: Forecasts, gone: float) -> float:
-    """Seconds in all in which missing cells would be measured too, beside those that took `gone`; 0 of none."""
+    """Seconds in all in which missing cells would be measured too, beside those that took `gone`, and the page be
+    written; 0 of none."""
     takes = [forecasts.cell(counted, what) for counted, what in missing]
-    return max(gone + sum(takes), max(takes) / LARGEST_SHARE) if takes else 0.0
+    return max(gone + sum(takes) + PAGE, max(takes) / LARGEST_SHARE) if takes else 0.0

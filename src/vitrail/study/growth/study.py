@@ -111,7 +111,7 @@ def begin(
     device = _check(asked)
     study = Study.create(KIND, name or device, out, command, asdict(asked))
     study.since(began)
-    return _go(study, asked, quiet)
+    return _go(study, asked, device, quiet)
 
 
 def resume(folder: str | Path, *, quiet: bool = False, began: float | None = None) -> Done:
@@ -119,7 +119,8 @@ def resume(folder: str | Path, *, quiet: bool = False, began: float | None = Non
     began = time.monotonic() if began is None else began
     study = Study.open(folder, KIND)
     study.since(began)
-    return _go(study, Asked.of(study.specification), quiet)
+    asked = Asked.of(study.specification)
+    return _go(study, asked, _check(asked), quiet)
 
 
 def planned(asked: Asked) -> list[Planned]:
@@ -159,8 +160,7 @@ class _Counts:
         return self.known[key]
 
 
-def _go(study: Study, asked: Asked, quiet: bool) -> Done:
-    device = _check(asked)
+def _go(study: Study, asked: Asked, device: str, quiet: bool) -> Done:
     journal = Journal(quiet)
     with study.at_work(), threads(asked.threads):
         _same_machine(study, device)
@@ -211,11 +211,11 @@ def _all(study: Study, asked: Asked, device: str, journal: Journal) -> tuple[lis
             forecasts.learn(earlier)
             continue
         why = again = smaller_left_out(cell, left_out)
-        if not why and study.gone() >= asked.time:
+        if not why and study.gone() >= forecasts.end:
             why = f"{TIME}: none was left"
         if not why:
             counted = counts.of(cell)
-            why = forecasts.refusal(counted, cell.what, asked.time - study.gone())
+            why = forecasts.refusal(counted, cell.what, forecasts.end - study.gone())
         if not why:
             began = time.monotonic()
             try:
@@ -234,7 +234,7 @@ def _all(study: Study, asked: Asked, device: str, journal: Journal) -> tuple[lis
         forecasts.learn(one)
         took = time.monotonic() - began
         study.note(cell.name, state="measured", reason="", seconds=round(took, 2))
-        left = duration(max(0.0, asked.time - study.gone()))
+        left = duration(max(0.0, forecasts.end - study.gone()))
         journal.say(
             f"{head}: {numbers.number(1000 * one.time)} ms an image, {one.memory / 2**20:,.0f} MiB; {left} left"
         )
