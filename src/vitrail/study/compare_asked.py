@@ -138,7 +138,9 @@ class Wishes:
         if not found or not all(0 < rate <= 1000 for rate in found):
             raise UsageError(f"--rates {self.rates}: give multiples above 0 of the recipe's rate, such as 0.5,1,2")
         if len(found) == 1 and found != [1.0]:
-            raise UsageError(f"--rates {self.rates}: one is no choice: give two or more, or 1 for the recipe's own rate")
+            raise UsageError(
+                f"--rates {self.rates}: one is no choice: give two or more, or 1 for the recipe's own rate"
+            )
         return tuple(found)
 
     def parts(self) -> tuple[Fraction, ...] | None:
