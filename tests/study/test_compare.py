@@ -125,6 +125,7 @@ def test_parts_are_nested_and_have_a_curve(whole: Path) -> None:
 
 def test_the_page_says_the_recommendation_first_and_where_it_holds(whole: Path) -> None:
     page = (whole / "report.html").read_text()
+    assert "The rate is the only setting that was tuned" in page
     found = json.loads((whole / "results.json").read_text())
     assert page.index(found["said"][0][:30]) < page.index('id="scores"')
     for anchor in ("scores", "differences", "cost", "curves", "training", "method", "limits", "traces"):
@@ -223,6 +224,7 @@ def test_few_images_are_tested_in_folds_and_it_says_why(
     page = (out / "report.html").read_text()
     assert "3 folds, 1 time, 120 images" in page, "what was left out is not said to have been done"
     assert "tested once in 3 folds; validation images" in page
+    assert "No setting was tuned" in page
     found = json.loads((out / "results.json").read_text())
     assert found["images"] == 120
     assert [len(model["full"]) for model in found["models"].values()] == [3, 3]

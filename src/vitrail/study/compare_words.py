@@ -121,16 +121,14 @@ def of_robustness(one: Robustness) -> str:
 def of_calibration(found: Sequence[Calibration]) -> str:
     """What the table of calibration is."""
     return (
-        f"On {found[0].images} {found[0].split} images of the first full run; 0 is best. ece: how far confidence"
-        f" and the"
-        " share of right answers lie apart; few images make it look larger than it is."
+        f"On {found[0].images} {found[0].split} images of the first full run; 0 is best. ece: how far confidence and"
+        " the share of right answers lie apart; few images make it look larger than it is."
     )
 
 
 def of_training(work: Work) -> str:
     """What the table of training is."""
-    tuned = len(work.plan.ask.rates) > 1 or bool(work.tuned)
-    said = "Rates are multiples of the recipe's own, chosen on validation images alone. " if tuned else ""
+    said = "Rates are multiples of the recipe's own, chosen on validation images alone. " if work.tuned else ""
     taught = _taught(work)
     if taught:
         said += (
@@ -192,8 +190,7 @@ def method(work: Work, found: Results) -> list[str]:
     least = amount(found.measure.minimal, found.measure)
     said.append(
         f"A model may be recommended if no other can be better by more than {least}; of several such models the"
-        f" cheapest"
-        " is taken. Where there is none, nothing is recommended."
+        " cheapest is taken. Where there is none, nothing is recommended."
     )
     return said
 
@@ -212,6 +209,8 @@ def limits(work: Work, found: Results) -> list[str]:
         )
     if found.learned:
         said.append("A learning curve is measured up to all images there are; beyond, nothing was measured.")
-    if len(work.asked.rates) > 1 or work.tuned:
+    if work.tuned:
         said.append("The rate is the only setting that was tuned, over a small grid.")
+    else:
+        said.append("No setting was tuned: the recipe's own learning rate may suit one model better than another.")
     return said
