@@ -1,4 +1,4 @@
-"""What verbs have in common whose studies train models: settings that hold for all of them, and the study's folder."""
+"""What verbs of studies have in common: which one to go on with, and of those that train models what holds for all."""
 
 from __future__ import annotations
 
@@ -40,8 +40,15 @@ FOR_ALL = (
 """Options that are fields of the config."""
 
 
-def resumed(call: Call[Any]) -> Path | None:
-    """The study to go on with, None for a new one. UsageError for anything stated beside it, or for no DATA."""
+NO_MODELS = "which models? Give runs that train made, or names of the catalogue (vitrail models)"
+NO_DATA = "DATA is missing: a folder of images, a table, annotations, or one of 'digits' and 'shapes'"
+
+
+def resumed(call: Call[Any], missing: str = NO_DATA) -> Path | None:
+    """The study to go on with, None for a new one. UsageError for anything stated beside it, or for no operand.
+
+    missing: what is said where there is none, "" where none is needed.
+    """
     options = call.options
     if options.resume is not None:
         others = [name for name in call.given() if name not in ("--resume", "--json")]
@@ -50,8 +57,8 @@ def resumed(call: Call[Any]) -> Path | None:
             raise UsageError(f"--resume goes on with what the study was asked: leave out {extra}")
         folder: Path = options.resume
         return folder
-    if not call.operands:
-        raise UsageError("DATA is missing: a folder of images, a table, annotations, or one of 'digits' and 'shapes'")
+    if missing and not call.operands:
+        raise UsageError(missing)
     if options.name is not None and options.out is not None:
         raise UsageError("--name and --out both say where the study goes: leave one out")
     return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from vitrail.cli.console import table
 from vitrail.cli.layout import wrapped
 from vitrail.cli.options import Call, Operands, Options, flag, option
+from vitrail.cli.study_cells import resumed
 from vitrail.cli.verb import Outcome, Verb, command
 from vitrail.errors import UsageError
 from vitrail.settings import seconds_of
@@ -39,15 +40,10 @@ def cost(call: Call[CostOptions]) -> Outcome:
     """Measure the cells, fit how they grow, and write the report."""
     began = time.monotonic()
     options = call.options
-    if options.resume is not None:
-        extra = ", ".join(name for name in call.given() if name not in ("--resume", "--json"))
-        if extra:
-            raise UsageError(f"--resume goes on with what the study was asked: leave out {extra}")
+    if (folder := resumed(call, "")) is not None:
         from vitrail.study.growth.study import resume
 
-        return _outcome(resume(options.resume, quiet=options.json, began=began))
-    if options.name is not None and options.out is not None:
-        raise UsageError("--name and --out both say where the study goes: leave one out")
+        return _outcome(resume(folder, quiet=options.json, began=began))
     from vitrail.study.growth.study import MODELS, SECONDS, SIZES, Asked, begin
 
     asked = Asked(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 from vitrail.cli.console import table
 from vitrail.cli.layout import wrapped
 from vitrail.cli.options import Call, Operands, Options, flag, option
+from vitrail.cli.study_cells import NO_MODELS, resumed
 from vitrail.cli.verb import Outcome, Verb, command
-from vitrail.errors import UsageError
 from vitrail.settings import seconds_of
 
 if TYPE_CHECKING:
@@ -38,18 +38,11 @@ def invariance(call: Call[InvarianceOptions]) -> Outcome:
     """Measure the models, show what stays, and write the report."""
     began = time.monotonic()
     options = call.options
-    if options.resume is not None:
-        extra = ", ".join([*call.operands, *(name for name in call.given() if name not in ("--resume", "--json"))])
-        if extra:
-            raise UsageError(f"--resume goes on with what the study was asked: leave out {extra}")
+    if (folder := resumed(call, NO_MODELS)) is not None:
         from vitrail.study.invariance.study import resume
 
-        return _outcome(call, resume(options.resume, quiet=options.json, began=began))
-    if options.name is not None and options.out is not None:
-        raise UsageError("--name and --out both say where the study goes: leave one out")
+        return _outcome(call, resume(folder, quiet=options.json, began=began))
     limit = seconds_of(options.time) if options.time is not None else None
-    if not call.operands:
-        raise UsageError("which models? Give runs that train made, or names of the catalogue (vitrail models)")
     from vitrail.study.invariance.study import Asked, begin
 
     asked = Asked(
