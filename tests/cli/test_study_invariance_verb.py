@@ -141,6 +141,7 @@ def test_a_model_that_fails_is_named_and_the_others_go_on(
         (["vit_tiny", "--data", "digits", "--seeds", "-1"], "no number of seeds"),
         (["vit_tiny", "--data", "digits", "--time", "0.01s"], "too little"),
         (["vit_tiny", "--resume", "x"], "leave out vit_tiny"),
+        (["vit_tiny", "--threads", "-1"], "PyTorch's own choice, or more"),
         (["vit_tiny", "--name", "a", "--out", "b"], "leave one out"),
         (["--resume", "nothing"], "no such folder"),
     ],

@@ -76,6 +76,7 @@ def test_a_kill_loses_the_model_in_flight_alone(
         (["resnet19"], "resnet18"),
         (["resnet18", "--images", "0"], "one at least"),
         (["resnet18", "--seeds", "-1"], "seeds"),
+        (["resnet18", "--threads", "-1"], "PyTorch's own choice, or more"),
         (["resnet18", "--time", "soon"], "soon"),
         (["resnet18", "--name", "a", "--out", "b"], "leave one out"),
         (["resnet18", "--resume", "a"], "resnet18"),

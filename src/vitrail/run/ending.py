@@ -10,10 +10,16 @@ from contextlib import contextmanager
 import torch
 
 from vitrail import durable
-from vitrail.errors import Interrupted, TrainingError, VitrailError
+from vitrail.errors import Interrupted, TrainingError, UsageError, VitrailError
 from vitrail.run.folder import Run
 from vitrail.training import checkpoint
 from vitrail.training.journal import Journal
+
+
+def refuse_threads(number: int) -> None:
+    """UsageError for what is no number of threads; 0 is torch's own choice."""
+    if number < 0:
+        raise UsageError(f"--threads {number}: 0 for PyTorch's own choice, or more")
 
 
 @contextmanager

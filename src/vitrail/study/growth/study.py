@@ -16,7 +16,7 @@ from vitrail.errors import IntegrityError, UsageError, first_line, unknown
 from vitrail.models import variant
 from vitrail.report import numbers
 from vitrail.report.study_tables import write_json
-from vitrail.run.ending import threads
+from vitrail.run.ending import refuse_threads, threads
 from vitrail.runtime.torch_engine import pick_device
 from vitrail.study.folder import MEASURED, Study, refuse_place
 from vitrail.study.growth import page, words
@@ -53,8 +53,7 @@ class Asked:
             raise UsageError("nothing to measure: name a model and an image size at least")
         if self.batch < 1:
             raise UsageError(f"--batch {self.batch}: one image at least")
-        if self.threads < 0:
-            raise UsageError(f"--threads {self.threads}: 0 for PyTorch's own choice, or more")
+        refuse_threads(self.threads)
         for size in self.sizes:
             if size < 1:
                 raise UsageError(f"--image-sizes {size}: one pixel at least")

@@ -12,7 +12,7 @@ from vitrail.contracts import Source
 from vitrail.errors import IntegrityError, Interrupted, UsageError, VitrailError, first_line
 from vitrail.predict.naming import file_safe
 from vitrail.report.study_tables import write_json
-from vitrail.run.ending import threads
+from vitrail.run.ending import refuse_threads, threads
 from vitrail.runtime.torch_engine import pick_device
 from vitrail.study.folder import MEASURED, Study, refuse_place
 from vitrail.study.invariance import page
@@ -53,6 +53,7 @@ class Asked:
             raise UsageError(f"--images {self.images} is too few: an answer is compared with those of other images")
         if self.seeds < 0:
             raise UsageError(f"--seeds {self.seeds} is no number of seeds: 0 leaves fresh weights out")
+        refuse_threads(self.threads)
 
     @classmethod
     def of(cls, specification: dict[str, Any]) -> Asked:

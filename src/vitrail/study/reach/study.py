@@ -22,7 +22,7 @@ from vitrail.models import family_of
 from vitrail.predict.naming import file_safe
 from vitrail.report.statistics import Doubles
 from vitrail.report.study_tables import write_json
-from vitrail.run.ending import threads
+from vitrail.run.ending import refuse_threads, threads
 from vitrail.runtime.torch_engine import pick_device
 from vitrail.study.folder import MEASURED, Study, refuse_place
 from vitrail.study.invariance.subjects import Subject, fixed, open_subjects, same_images, samples
@@ -58,6 +58,7 @@ class Asked:
             raise UsageError(f"--images {self.images}: one at least")
         if self.seeds < 0:
             raise UsageError(f"--seeds {self.seeds} is no number of seeds: 0 leaves fresh weights out")
+        refuse_threads(self.threads)
 
     @classmethod
     def of(cls, specification: dict[str, Any]) -> Asked:
