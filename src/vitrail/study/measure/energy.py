@@ -29,8 +29,7 @@ class Energy:
 
 def energy(work: Callable[[], int], device: str, seconds: float, root: Path = RAPL) -> Energy:
     """What an image takes, while `work`, which answers images and says how many, is repeated for so many seconds."""
-    meter = _gpu if device == "cuda" else _package
-    return meter(work, seconds, root)
+    return _gpu(work, seconds) if device == "cuda" else _package(work, seconds, root)
 
 
 def _repeat(work: Callable[[], int], seconds: float) -> int:
@@ -65,7 +64,7 @@ def _counted(zone: Path) -> int:
     return int((zone / "energy_uj").read_text())
 
 
-def _gpu(work: Callable[[], int], seconds: float, root: Path) -> Energy:
+def _gpu(work: Callable[[], int], seconds: float) -> Energy:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return Energy(None, "nvidia-smi is not there to say what the GPU takes")
