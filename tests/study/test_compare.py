@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -107,6 +108,24 @@ def test_rates_are_chosen_on_validation_without_a_test_image(whole: Path) -> Non
         plain = Run.open(whole / "cells" / f"{label}-tuning-rate-1").config.train.lr
         chosen = Run.open(whole / "cells" / f"{label}-full-seed-0").config.train.lr
         assert chosen == pytest.approx(best * plain, rel=0.01)
+
+
+def test_a_rate_whose_images_have_no_score_is_not_chosen() -> None:
+    def tried(**metrics: float) -> runner.Done:
+        cell: Any = SimpleNamespace(name="a-tuning")
+        run: Any = SimpleNamespace(metrics={"val": metrics})  # of multilabel without a label in them there is no mAP
+        return runner.Done(cell, run)
+
+    decided: dict[str, Any] = {}
+    task = SimpleNamespace(headline="map", maximise=True)
+    work: Any = SimpleNamespace(
+        ground=SimpleNamespace(task=task), study=SimpleNamespace(decided=decided.get, decide=decided.__setitem__)
+    )
+    entry: Any = SimpleNamespace(label="a")
+    compare_work.Work._choose_rate(work, entry, {0.5: tried(loss=0.1), 1.0: tried(loss=0.3)})
+    assert decided == {}, "the recipe's own is kept"
+    compare_work.Work._choose_rate(work, entry, {0.5: tried(loss=0.1), 1.0: tried(loss=0.3, map=0.4)})
+    assert decided == {"rates": {"a": 1.0}}
 
 
 def test_parts_are_nested_and_have_a_curve(whole: Path) -> None:

@@ -21,6 +21,7 @@ from vitrail.study.compare_work import Work
 from vitrail.study.folder import CELLS
 from vitrail.study.measure import Measured
 from vitrail.study.outcomes import SPOKEN
+from vitrail.study.runner import Done
 from vitrail.study.statistics.intervals import Interval
 from vitrail.study.statistics.words import scored
 from vitrail.training.journal import duration
@@ -236,16 +237,18 @@ def _training(work: Work, found: Results) -> Part:
     for row in found.rows:
         tried = work.tuned.get(row.label, {})
         headline = work.ground.task.headline
-        each = ", ".join(
-            f"x {rate:g}: {done.run.metrics['val'][headline]:.4f}" if done.run else f"x {rate:g}: failed"
-            for rate, done in sorted(tried.items())
-        )
+        each = ", ".join(f"x {rate:g}: {_tried(done, headline)}" for rate, done in sorted(tried.items()))
         seconds = sum(done.seconds for done in work.all_done() if done.cell.label == row.label)
         rows.append([row.label, f"{row.epochs:g}", f"x {row.rate:g}", f"{row.lr:.3g}" if row.lr else "",
                      each or "not tuned", row.teacher or "none", duration(seconds)])  # fmt: skip
     columns = ["model", "epochs", "rate", "learning rate", "tried (val)", "teacher", "time"]
     table = Table("Training", columns, rows, words.of_training(work), numbers=["epochs", "time"])
     return Part("training", "How the models were trained", (), [table], (), "val")
+
+
+def _tried(done: Done, headline: str) -> str:
+    score = done.val(headline)
+    return f"{score:.4f}" if score is not None else "failed" if done.run is None else "no score"
 
 
 # ------------------------------------------------------------------------------------------------------------ figures

@@ -10,10 +10,7 @@ import numpy as np
 
 from vitrail.study import outcomes
 from vitrail.study.compare_work import Work
-from vitrail.study.learning import AHEAD as AHEAD
-from vitrail.study.learning import Learned as Learned
-from vitrail.study.learning import curves_of, measured_by, runs_of, split_of
-from vitrail.study.learning import turned as turned
+from vitrail.study.learning import Learned, curves_of, measured_by, runs_of, split_of
 from vitrail.study.measure import Measured
 from vitrail.study.outcomes import SPOKEN, Blind, Outcomes
 from vitrail.study.runner import Done
@@ -198,13 +195,11 @@ def _row(work: Work, label: str, joint: Joint, split: str) -> Row:
 
 
 def _point(work: Work, done: Done, split: str) -> Point:
-    name = work.ground.task.headline
-    metrics = done.run.metrics if done.run else {}
     test = None
     if done.run is not None:
         read = outcomes.gather({"": done.run}, split).values[""]
         test = outcomes.score_of(work.ground.task, read)
-    return Point(done.cell.name, metrics.get("val", {}).get(name), test, done.seconds)
+    return Point(done.cell.name, done.val(work.ground.task.headline), test, done.seconds)
 
 
 def leading_first(one: Comparison) -> Comparison:

@@ -106,8 +106,8 @@ class Work:
         """The best on validation; of equals, the nearest to the recipe's own."""
         task, scores = self.ground.task, {}
         for rate, one in done.items():
-            if one.run is not None:
-                score = one.run.metrics["val"][task.headline]
+            score = one.val(task.headline)
+            if score is not None:
                 scores[rate] = score if task.maximise else -score
         if not scores:
             return

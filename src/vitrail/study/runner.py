@@ -32,6 +32,10 @@ class Done:
         """In words, for the report."""
         return "finished" if self.run is not None else f"failed: {self.reason}"
 
+    def val(self, metric: str) -> float | None:
+        """A figure on validation images; None where it failed, or where they have no such figure."""
+        return None if self.run is None else self.run.metrics.get("val", {}).get(metric)
+
 
 class Runner:
     """Runs the cells of one study.
