@@ -46,7 +46,7 @@ class Cell:
     @property
     def what(self) -> str:
         """In words, for the screen and the report."""
-        said = [f"{self.label}", ROLES[self.role] if self.fraction == 1 else f"on {self.fraction} of the images"]
+        said = [self.label, ROLES[self.role] if self.fraction == 1 else f"on {self.fraction} of the images"]
         said += [f"rate x {self.rate:g}"] if self.role == "tuning" else []
         said += [f"{key} {value}" for key, value in (self.facts or {"seed": self.seed}).items()]
         return ", ".join([*said, f"{self.epochs:g} epoch{'s'[: self.epochs != 1]}"])

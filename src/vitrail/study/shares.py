@@ -158,7 +158,7 @@ def share(
         if epochs is None:
             continue
         found = Shares(wanted, epochs, dropped)
-        if all(epochs[label] >= min(WORTH, 1.0) * pace.recipe for label, pace in paces.items()):
+        if all(epochs[label] >= WORTH * pace.recipe for label, pace in paces.items()):
             return found
     if found is None:
         *_, (least, _) = ask.less()

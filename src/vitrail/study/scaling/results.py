@@ -76,8 +76,8 @@ class Fitted:
 class Results:
     """Everything that is said. Errors are 1 - score of scores where higher is better.
 
-    joint: of errors, named by `at`.  growth: of the best size with the budget, None where it was not fitted.  missing:
-    label -> why that size is left out.
+    growth: of the best size with the budget, None where it was not fitted.  missing: label -> why that size is left
+    out.
     """
 
     task: str
