@@ -19,8 +19,9 @@ from vitrail.study.invariance import words
 from vitrail.study.invariance.conditions import CIRCULAR, EDGE, FAMILIES, PATCHES, Condition
 from vitrail.study.invariance.consistency import MEASURES, MOVED, STAYS
 from vitrail.study.invariance.measured import Found, Row
+from vitrail.study.invariance.subjects import PLACELESS, TRAINED, UNTRAINED
 from vitrail.study.statistics.intervals import Interval
-from vitrail.study.statistics.words import listed
+from vitrail.study.statistics.words import listed, percent
 
 KIND = "invariance"
 COLUMNS = (
@@ -74,7 +75,7 @@ def _cautions(found: Sequence[Found], about: Mapping[str, str]) -> list[str]:
     images = max((one.images for one in found), default=0)
     if images < 50:
         said.append(f"{images} images are few: intervals are wide, and most comparisons cannot tell.")
-    trained = [(one, state) for one in found if (state := one.state(words.TRAINED)) is not None]
+    trained = [(one, state) for one in found if (state := one.state(TRAINED)) is not None]
     dull = [f"{one.name} ({share(state.alike)} of pairs)" for one, state in trained if state.alike >= words.SAME]
     if dull:
         said.append(f"That an answer stays says little of {listed(dull)}: two different images often have the same.")
@@ -109,13 +110,13 @@ def _parts(found: Sequence[Found], conditions: Sequence[Condition], about: Mappi
     if told := words.claims(found):
         yield claims.part(told, about["split"])
     for state, measure, anchor, title, axis in (
-        (words.TRAINED, STAYS, "trained", "Trained models", "images whose answer stays"),
-        (words.UNTRAINED, MOVED, "untrained", "The same models with fresh weights", "how far outputs moved"),
+        (TRAINED, STAYS, "trained", "Trained models", "images whose answer stays"),
+        (UNTRAINED, MOVED, "untrained", "The same models with fresh weights", "how far outputs moved"),
     ):
         part = _of_state(found, conditions, state, measure, (anchor, title, axis), about["split"])
         if part is not None:
             yield part
-    placeless = [(one, state) for one in found for state in one.states if state.state.endswith(words.PLACELESS)]
+    placeless = [(one, state) for one in found for state in one.states if state.state.endswith(PLACELESS)]
     if placeless:
         rows = []
         for one, without in placeless:
@@ -124,7 +125,7 @@ def _parts(found: Sequence[Found], conditions: Sequence[Condition], about: Mappi
             whole = one.state(words.without_places(without.state))
             beside = whole.of(PATCHES, own) if whole else None
             cells = [_cell(r.values[MOVED]) if r else "" for r in (beside, row)]
-            rows.append([one.name, without.state.split(",")[0], f"{own} x {own}", *cells])
+            rows.append([one.name, words.without_places(without.state), f"{own} x {own}", *cells])
         columns = ["model", "weights", "patches", "with positions", "without"]
         yield Part(
             "positions", "Where a ViT's order comes from",
@@ -176,9 +177,9 @@ def _of_state(
     tables.append(_all(there, state, conditions, measure, axis))
     words_of = []
     scores = [f"{one.name} {one.score}" for one in there if one.score]
-    if state == words.TRAINED and scores:
+    if state == TRAINED and scores:
         words_of.append(f"How good they are on {split}: {listed(scores)}.")
-    if state == words.UNTRAINED:
+    if state == UNTRAINED:
         words_of.append("Fresh weights show what the architecture itself keeps, before it has seen an image.")
     return Part(anchor, title, words_of, tables, drawn, split=split)
 
@@ -235,4 +236,4 @@ def _short(value: Interval) -> str:
 
 
 def _cell(value: Interval) -> str:
-    return words.percent(value) if math.isfinite(value.value) else ""
+    return percent(value) if math.isfinite(value.value) else ""

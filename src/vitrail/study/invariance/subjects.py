@@ -33,6 +33,10 @@ MANY = 10_000
 """Training images that the settings of a model that is not trained are chosen for: none of them matters here."""
 
 
+TRAINED, UNTRAINED, PLACELESS = "trained", "untrained", ", no positions"
+"""What a state is called: one of the first two, and the last behind it where positions were taken away."""
+
+
 @dataclass(frozen=True)
 class State:
     """One way to take a model. seed: of fresh weights, None for trained ones.  placed: with its position embedding."""
@@ -43,8 +47,8 @@ class State:
     @property
     def name(self) -> str:
         """What the states that differ by seed alone have in common."""
-        trained = "trained" if self.seed is None else "untrained"
-        return trained if self.placed else f"{trained}, no positions"
+        trained = TRAINED if self.seed is None else UNTRAINED
+        return trained if self.placed else trained + PLACELESS
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,18 +6,16 @@ import math
 from collections.abc import Sequence
 
 from vitrail.models import variant
-from vitrail.report import numbers
 from vitrail.report.numbers import share
 from vitrail.study import claims as claimed
 from vitrail.study.claims import NOT, SHOWN, UNKNOWN, Claim, Sight, Verdict
 from vitrail.study.invariance.conditions import CIRCULAR, EDGE, PATCHES
 from vitrail.study.invariance.consistency import MOVED, STAYS
 from vitrail.study.invariance.measured import Found, Measured
+from vitrail.study.invariance.subjects import PLACELESS, TRAINED, UNTRAINED
 from vitrail.study.statistics.intervals import Interval
-from vitrail.study.statistics.words import listed
+from vitrail.study.statistics.words import listed, percent
 
-TRAINED, UNTRAINED = "trained", "untrained"
-PLACELESS = "no positions"
 HARDLY = 0.25
 """Of the way to another image: what moves less hardly changes."""
 SAME = 0.5
@@ -163,7 +161,7 @@ def _order(found: Sequence[Found]) -> Claim:
 
 def without_places(state: str) -> str:
     """Of a state without positions the one with them."""
-    return state.removesuffix(f", {PLACELESS}")
+    return state.removesuffix(PLACELESS)
 
 
 def _bags(found: Sequence[Found]) -> Claim:
@@ -217,11 +215,6 @@ def _states(found: Sequence[Found], state: str, family: str, families: Sequence[
 def _moved(state: Measured, family: str, amount: float | None = None) -> Interval | None:
     row = state.of(family, amount)
     return row.values[MOVED] if row is not None and math.isfinite(row.values[MOVED].value) else None
-
-
-def percent(part: Interval) -> str:
-    """A share with its interval."""
-    return numbers.share_between(part.value, part.low, part.high)
 
 
 METHOD = (

@@ -16,6 +16,7 @@ from vitrail.study import claims
 from vitrail.study.folder import MEASURED, Study
 from vitrail.study.reach import words
 from vitrail.study.reach.measured import Found, StateFound
+from vitrail.study.statistics.words import percent
 
 KIND = "reach"
 COLUMNS = (
@@ -168,7 +169,7 @@ def _sizes(shown: Sequence[tuple[Found, StateFound]]) -> Table:
     columns = ("model", "layer", "grid", "half, px", "90 %, px", "beyond its cell", "even, px", "can count, px")
     rows = [
         [_named(one, state), str(number + 1), f"{sees.grid[0]} x {sees.grid[1]}", words.bare(sees.size.half),
-         words.bare(sees.size.most), words.share(sees.size.beyond), words.distance(sees.even),
+         words.bare(sees.size.most), percent(sees.size.beyond), words.distance(sees.even),
          "all" if sees.whole == 1 else f"{sees.box[0]} x {sees.box[1]}"]
         for one, state in shown
         for number, sees in enumerate(state.sees)

@@ -9,7 +9,7 @@ from vitrail.study import claims as claimed
 from vitrail.study.claims import NOT, PART, SHOWN, Claim, Sight
 from vitrail.study.reach.measured import Found, Looks, StateFound
 from vitrail.study.statistics.intervals import Interval
-from vitrail.study.statistics.words import listed
+from vitrail.study.statistics.words import listed, percent
 
 GLOBAL = 0.75
 """A head looks globally if at least so far, as a share of how far attention spread evenly over the image looks."""
@@ -77,8 +77,8 @@ def _first_looks(states: Sequence[tuple[Found, StateFound]]) -> Claim:
         far = [head for head in first if head >= GLOBAL * one.even]
         reaches = 1 - own.size.beyond.value < OWN
         seen = SHOWN if far and reaches else PART if far or own.whole == 1 else NOT
-        later = share(state.sees[-1].size.beyond)
-        figure = f"{len(far)} of {len(first)} heads; {share(own.size.beyond)}, after the last layer {later}"
+        later = percent(state.sees[-1].size.beyond)
+        figure = f"{len(far)} of {len(first)} heads; {percent(own.size.beyond)}, after the last layer {later}"
         sights.append(Sight(one.name, state.name, seen, figure))
     return Claim(
         "attention sees the whole image from the first layer on",
@@ -147,11 +147,6 @@ def pixels(interval: Interval) -> str:
 def bare(interval: Interval) -> str:
     """12.3 (11.9 to 12.8), for a column of pixels."""
     return numbers.pixels_between(interval.value, interval.low, interval.high)
-
-
-def share(interval: Interval) -> str:
-    """12.3 % (11.9 to 12.8 %)."""
-    return numbers.share_between(interval.value, interval.low, interval.high)
 
 
 def heads(looks: Looks) -> str:

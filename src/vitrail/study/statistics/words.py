@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 
+from vitrail.report import numbers
 from vitrail.study.statistics.candidates import ALIKE, comparable
 from vitrail.study.statistics.crossing import Crossing
 from vitrail.study.statistics.differences import Comparison
@@ -199,6 +200,11 @@ def scored(score: Interval, measure: Measure) -> str:
     if not score.known:
         return f"{value:.{places}f} (interval not known)"
     return f"{value:.{places}f} ({low:.{places}f} to {high:.{places}f})"
+
+
+def percent(part: Interval) -> str:
+    """A share and its interval: "62 % (55 to 69 %)"."""
+    return numbers.share_between(part.value, part.low, part.high)
 
 
 def listed(names: Sequence[str]) -> str:
