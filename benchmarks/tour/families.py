@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pages
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -115,7 +116,7 @@ def operations() -> Drawn:
         tokens, width, depth = (size // 16) ** 2 + 1, 384, 12  # ViT-S: queries with keys, weights with values
         products = 2 * tokens**2 * width * depth / 1e9
         whole = dict(counted[COUNTED[0]].points)[float(size)]
-        numbers[f"macs.share_{size}"] = f"{products / whole:.0%}"
+        numbers[f"macs.share_{size}"] = pages.percent(products / whole)
     return figure, numbers
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pages
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -118,7 +119,7 @@ def positions(run: Run) -> Drawn:
     agree, without, change = _shuffled(run)
     figure = of_explanations.position_similarity(alike)
     return figure, {
-        "positions.near": f"{near:.2f}", "positions.far": f"{far:.2f}", "positions.shuffled": f"{agree:.0%}",
+        "positions.near": f"{near:.2f}", "positions.far": f"{far:.2f}", "positions.shuffled": pages.percent(agree),
         "positions.none": _small(without), "positions.change": f"{change:.1f}",
     }  # fmt: skip
 
@@ -218,7 +219,7 @@ def receptive(run: Run) -> Drawn:
 
 
 def _percent(key: str, share: Interval) -> Numbers:
-    return {key: f"{share.value:.0%}", f"{key}_low": f"{share.low:.0%}", f"{key}_high": f"{share.high:.0%}"}
+    return pages.interval(key, share.value, share.low, share.high)
 
 
 def prediction(run: Run) -> Drawn:

@@ -62,8 +62,8 @@ def consistency(resnet: Path, study: Path) -> dict[str, str]:
     with (study / "results.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if row["state"] == "trained" and row["family"] == "shift" and row["amount"] in ("1", "2"):
-                for end in ("", "_low", "_high"):
-                    numbers[f"shift.{row['name']}_{row['amount']}{end}"] = f"{float(row[f'stays{end}']):.0%}"
+                ends = [float(row[f"stays{end}"]) for end in ("", "_low", "_high")]
+                numbers |= pages.interval(f"shift.{row['name']}_{row['amount']}", *ends)
                 numbers["shift.images"] = row["images"]
     _, said = inside.prediction(inside.read(resnet))
     _, trained = inside.training(inside.read(resnet))

@@ -75,6 +75,16 @@ def put_right(text: Path, numbers: Mapping[str, str]) -> None:
     text.write_text(said, encoding="utf-8")
 
 
+def percent(share: float) -> str:
+    """A share as the texts write it: 66 %."""
+    return f"{100 * share:.0f} %"
+
+
+def interval(key: str, value: float, low: float, high: float) -> dict[str, str]:
+    """A share with the ends of its interval, under `key`, `key`_low and `key`_high: 66 % (53 to 77 %)."""
+    return {key: percent(value), f"{key}_low": percent(low).removesuffix(" %"), f"{key}_high": percent(high)}
+
+
 def measured() -> dict[str, str]:
     """Key -> number, as the texts say it."""
     found: dict[str, str] = json.loads(NUMBERS.read_text(encoding="utf-8"))["numbers"]
