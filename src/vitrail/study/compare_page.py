@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vitrail.report import study_charts as charts
 from vitrail.report.numbers import share, share_between
-from vitrail.report.study_page import Chart, Part, StudyPage, Table, Trace, write_study
+from vitrail.report.study_page import Chart, Part, Table, write_study
 from vitrail.report.study_tables import write_csv, write_json
+from vitrail.study import cells_page, learning_page
 from vitrail.study import compare_words as words
-from vitrail.study import learning_page
 from vitrail.study.compare_results import Results, Row, leading_first, summary
 from vitrail.study.compare_work import Work
 from vitrail.study.folder import CELLS
@@ -41,20 +38,10 @@ def write(work: Work, found: Results) -> list[Path]:
         write_csv(folder / "results.csv", COLUMNS, [_csv(row, found) for row in found.rows]),
         write_json(folder / "results.json", summary(found)),
     ]
-    page = StudyPage(
-        kind="compare",
-        name=work.ground.known.source.name,
-        subtitle=words.subtitle(work, found),
-        verdict=found.said,
-        cautions=words.cautions(work, found),
-        parts=list(_parts(work, found)),
-        method=words.method(work, found),
-        limits=words.limits(work, found),
-        traces=list(_traces(work)),
-        command=shlex.join(work.study.record["command"]),
-        versions=work.study.record["versions"],
-        settings=yaml.safe_dump(work.study.specification, sort_keys=False, allow_unicode=True),
-    )
+    page = cells_page.page(
+        work, words.subtitle(work, found), found.said, words.cautions(work, found), _parts(work, found),
+        words.method(work, found), words.limits(work, found),
+    )  # fmt: skip
     return [*write_study(folder, page), *tables]
 
 
@@ -85,13 +72,6 @@ def _csv(row: Row, found: Results) -> dict[str, Any]:
 def _ece(found: Measured) -> float | None:
     figure = found.calibration.figures.get("ece") if found.calibration else None
     return figure.value if figure else None
-
-
-def _traces(work: Work) -> Iterator[Trace]:
-    for done in work.all_done():
-        name = done.cell.name
-        folder = f"{CELLS}/{name}" if work.study.cell(name).is_dir() else ""
-        yield Trace(name, folder, done.cell.what, done.state)
 
 
 # ---------------------------------------------------------------------------------------------------------- the parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vitrail.report.numbers import share
+from vitrail.study import cells_page
 from vitrail.study.compare_asked import Asked
 from vitrail.study.compare_results import Results, Row
 from vitrail.study.compare_work import Work
@@ -15,9 +16,6 @@ from vitrail.study.shares import ENOUGH, TUNING, WORTH
 from vitrail.study.statistics.recommendation import Measure
 from vitrail.study.statistics.words import amount, listed
 from vitrail.training.journal import duration
-
-FEW_TESTED = 200
-"""Test images below which intervals are wide enough to be said."""
 
 
 def runs(asked: Asked, work: Work) -> str:
@@ -49,32 +47,17 @@ def each(work: Work) -> str:
 
 def cautions(work: Work, found: Results) -> list[str]:
     """What one must know before using the recommendation."""
-    said = [*work.asked.why, *(f"Too little time was left for {what}: left out." for what in work.dropped)]
+    said = cells_page.chosen(work)
     for row in found.rows:
         if row.failed:
             said.append(f"{row.label} is not compared: {row.failed}.")
         if row.label in work.unmeasured:
             said.append(f"{row.label} could not be measured beside its score: {work.unmeasured[row.label]}.")
-    if found.split == "val":
-        said.append("The data has no test split: scores are validation's, which also chose the best epochs.")
-    if found.images < FEW_TESTED:
-        said.append(f"{found.images} {found.recommendation.unit} are few: intervals are wide.")
+    said += cells_page.of_images(found.split, found.images, found.recommendation.unit, found.lost)
     if found.blind is not None and 0 < len(found.untaught) < sum(row.score is not None for row in found.rows):
         verb = "is" if len(found.untaught) == 1 else "are"
         said.append(f"{listed(found.untaught)} {verb} not clearly better than {found.blind.what} would be.")
-    if found.lost:
-        said.append(f"{found.lost} {found.split} images could not be judged by every run and are in no score.")
-    short = [row.label for row in found.rows if row.label in work.paces and _short(work, row)]
-    if short:
-        said.append(
-            f"{listed(short)} trained for less than half of the epochs that the recipe would take: with more time the"
-            " order may be another."
-        )
-    return said
-
-
-def _short(work: Work, row: Row) -> bool:
-    return row.epochs < 0.5 * work.paces[row.label].recipe
+    return said + cells_page.of_short(work, [row.label for row in found.rows])
 
 
 def of_scores(work: Work, found: Results) -> str:

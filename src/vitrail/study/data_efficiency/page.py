@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from vitrail.report.study_page import Part, StudyPage, Table, Trace, write_study
+from vitrail.report.study_page import Part, Table, write_study
 from vitrail.report.study_tables import write_csv, write_json
-from vitrail.study import learning_page
+from vitrail.study import cells_page, learning_page
 from vitrail.study.compare_work import Work
 from vitrail.study.data_efficiency import words
 from vitrail.study.data_efficiency.results import Results, summary
@@ -34,29 +31,11 @@ def write(work: Work, found: Results) -> list[Path]:
         write_csv(folder / "results.csv", COLUMNS, list(_rows(work, found))),
         write_json(folder / "results.json", summary(found, said)),
     ]
-    page = StudyPage(
-        kind=KIND,
-        name=work.ground.known.source.name,
-        subtitle=words.subtitle(work, found),
-        verdict=said,
-        cautions=words.cautions(work, found),
-        parts=list(_parts(work, found)),
-        method=words.method(work),
-        limits=words.LIMITS,
-        traces=list(traces(work)),
-        command=shlex.join(work.study.record["command"]),
-        versions=work.study.record["versions"],
-        settings=yaml.safe_dump(work.study.specification, sort_keys=False, allow_unicode=True),
-    )
+    page = cells_page.page(
+        work, words.subtitle(work, found), said, words.cautions(work, found), _parts(work, found),
+        words.method(work), words.LIMITS,
+    )  # fmt: skip
     return [*write_study(folder, page), *tables]
-
-
-def traces(work: Work) -> Iterator[Trace]:
-    """Every cell, with its run folder where it left one."""
-    for done in work.all_done():
-        name = done.cell.name
-        folder = f"{CELLS}/{name}" if work.study.cell(name).is_dir() else ""
-        yield Trace(name, folder, done.cell.what, done.state)
 
 
 def _rows(work: Work, found: Results) -> Iterator[dict[str, Any]]:

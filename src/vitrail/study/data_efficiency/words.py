@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from vitrail.report.numbers import share
+from vitrail.study import cells_page
 from vitrail.study.compare_work import Work
 from vitrail.study.data_efficiency.results import Lead, Results
 from vitrail.study.learning import Learned, turned
@@ -14,9 +15,6 @@ from vitrail.study.shares import TUNING
 from vitrail.study.statistics.intervals import Interval
 from vitrail.study.statistics.words import amount, change, labelling, listed, scored, span
 from vitrail.training.journal import duration
-
-FEW_TESTED = 200
-"""Test images below which intervals are wide enough to be said."""
 
 
 def verdict(found: Results) -> list[str]:
@@ -164,22 +162,10 @@ def subtitle(work: Work, found: Results) -> str:
 
 def cautions(work: Work, found: Results) -> list[str]:
     """What one must know before using it."""
-    said = [*work.asked.why, *(f"Too little time was left for {what}: left out." for what in work.dropped)]
+    said = cells_page.chosen(work)
     said += [f"{label} has no curve: {why}." for label, why in found.missing.items()]
-    if found.split == "val":
-        said.append("The data has no test split: scores are validation's, which also chose the best epochs.")
-    if found.images < FEW_TESTED:
-        said.append(f"{found.images} {found.unit} are few: intervals are wide.")
-    if found.lost:
-        said.append(f"{found.lost} {found.split} images could not be judged by every run and are in no score.")
-    paces, epochs = work.paces, work.plan.epochs
-    short = [one.label for one in found.learned if epochs[one.label] < 0.5 * paces[one.label].recipe]
-    if short:
-        said.append(
-            f"{listed(short)} trained for less than half of the epochs that the recipe would take: with more time the"
-            " order may be another."
-        )
-    return said
+    said += cells_page.of_images(found.split, found.images, found.unit, found.lost)
+    return said + cells_page.of_short(work, [one.label for one in found.learned])
 
 
 def method(work: Work) -> list[str]:

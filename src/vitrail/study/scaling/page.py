@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from vitrail.report import study_charts as charts
-from vitrail.report.study_page import Chart, Part, StudyPage, Table, write_study
+from vitrail.report.study_page import Chart, Part, Table, write_study
 from vitrail.report.study_tables import write_csv, write_json
-from vitrail.study.data_efficiency.page import traces
+from vitrail.study import cells_page
 from vitrail.study.folder import CELLS
 from vitrail.study.learning_page import span
 from vitrail.study.outcomes import SPOKEN
@@ -41,20 +39,10 @@ def write(work: WorkOnSizes, found: Results) -> list[Path]:
         write_csv(folder / "results.csv", COLUMNS, list(_rows(work, found))),
         write_json(folder / "results.json", summary(found, said)),
     ]
-    page = StudyPage(
-        kind=KIND,
-        name=work.ground.known.source.name,
-        subtitle=words.subtitle(work, found),
-        verdict=said,
-        cautions=words.cautions(work, found),
-        parts=list(_parts(work, found)),
-        method=words.method(work, found),
-        limits=words.LIMITS,
-        traces=list(traces(work)),
-        command=shlex.join(work.study.record["command"]),
-        versions=work.study.record["versions"],
-        settings=yaml.safe_dump(work.study.specification, sort_keys=False, allow_unicode=True),
-    )
+    page = cells_page.page(
+        work, words.subtitle(work, found), said, words.cautions(work, found), _parts(work, found),
+        words.method(work, found), words.LIMITS,
+    )  # fmt: skip
     return [*write_study(folder, page), *tables]
 
 

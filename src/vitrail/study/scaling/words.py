@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from vitrail.report.numbers import share
+from vitrail.study import cells_page
 from vitrail.study.scaling.asked import RANGE
 from vitrail.study.scaling.results import Fitted, Results, Spent
 from vitrail.study.scaling.sizes import DEPTH, HIDDEN, WIDTH
@@ -22,8 +23,6 @@ INSIDE = 0.9
 """Of the draws of a best size, how many must lie among the sizes that were tried to say that it does."""
 MANY = 8
 """Budgets below which a law with four parameters could hardly have missed them."""
-FEW_TESTED = 200
-"""Test images below which intervals are wide enough to be said."""
 
 
 def verdict(found: Results) -> list[str]:
@@ -186,14 +185,9 @@ def subtitle(work: WorkOnSizes, found: Results) -> str:
 
 def cautions(work: WorkOnSizes, found: Results) -> list[str]:
     """What one must know before using it."""
-    said = [*work.asked.why, *(f"Too little time was left for {what}: left out." for what in work.dropped)]
+    said = cells_page.chosen(work)
     said += [f"{label} is left out: {why}." for label, why in found.missing.items()]
-    if found.split == "val":
-        said.append("The data has no test split: errors are validation's, which also chose the best epochs.")
-    if found.images < FEW_TESTED:
-        said.append(f"{found.images} {found.unit} are few: intervals are wide.")
-    if found.lost:
-        said.append(f"{found.lost} {found.split} images could not be judged by every run and are in no error.")
+    said += cells_page.of_images(found.split, found.images, found.unit, found.lost, "error")
     last = found.budgets[-1].seen
     most, least = max(last, key=lambda label: last[label]), min(last, key=lambda label: last[label])
     said.append(
