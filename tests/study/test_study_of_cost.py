@@ -12,6 +12,7 @@ import pytest
 import torch
 from cells_of_cost import counted, made
 
+from vitrail.cli import study_cost
 from vitrail.cli.study_cost import COST
 from vitrail.errors import Interrupted, UsageError
 from vitrail.study.folder import Study
@@ -102,6 +103,7 @@ def test_what_has_no_time_is_left_out_and_larger_sizes_with_it(done: list[str], 
     assert "more than 20 % of the time" in left["vit-4096-step"]
     assert {cell.size for cell in found.left_out} == {4096}
     assert smaller_left_out(Cell("vit", "step", 8192), found.left_out)
+    assert study_cost._outcome(dataclasses.replace(found, device="cuda")).next == ["vitrail plan vit --device cuda"]
     assert not smaller_left_out(Cell("vit", "step", 512), found.left_out)
 
 

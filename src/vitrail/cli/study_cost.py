@@ -17,6 +17,7 @@ from vitrail.settings import seconds_of
 
 if TYPE_CHECKING:
     from vitrail.study.growth.study import Asked, Done
+    from vitrail.study.statistics.growth import Exponent
 
 
 @dataclass(frozen=True)
@@ -115,14 +116,12 @@ def _outcome(done: Done) -> Outcome:
         outputs=done.outputs,
         warnings=[*words.cautions(done.cells), *words.left_out(done.left_out)],
         where=done.outputs[0],
-        next=[command("plan", done.cells[0].model, "--device", "cpu")],
+        next=[command("plan", done.cells[0].model, "--device", done.device)],
     )
 
 
-def _value(found: object) -> list[float] | None:
-    from vitrail.study.statistics.growth import Exponent
-
-    if not isinstance(found, Exponent):
+def _value(found: Exponent | None) -> list[float] | None:
+    if found is None:
         return None
     return [found.exponent.value, found.exponent.low, found.exponent.high]
 

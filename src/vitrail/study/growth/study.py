@@ -74,7 +74,8 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """A finished study: its folder, what was measured and fitted, what was left out and why, the files it wrote.
+    """A finished study: its folder, what was measured and fitted, what was left out and why, the files it wrote, and
+    the device.
 
     needed: seconds of --time that would have been enough for exponents; 0 where they were, or more time is no help.
     """
@@ -86,6 +87,7 @@ class Done:
     left_out: dict[Cell, str]
     needed: float
     outputs: list[Path]
+    device: str
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def _go(study: Study, asked: Asked, device: str, quiet: bool) -> Done:
         needed = 0.0 if any(law.time for law in fitted) else _needed(study, asked, device, found, left_out)
         outputs = page.write(study, found, fitted, crossing, left_out, needed, about)
         study.mark("finished")
-    return Done(study.folder, found, fitted, crossing, left_out, needed, outputs)
+    return Done(study.folder, found, fitted, crossing, left_out, needed, outputs, device)
 
 
 def _needed(study: Study, asked: Asked, device: str, found: Sequence[Measured], left_out: dict[Cell, str]) -> float:
