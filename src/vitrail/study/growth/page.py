@@ -119,7 +119,7 @@ def _exponents(laws: Sequence[Law]) -> Table:
     rows = []
     for law in laws:
         last = law.largest
-        share = "-" if law.terms is None else numbers.share(law.terms.share(last.pixels))
+        share = "–" if law.terms is None else numbers.share(law.terms.share(last.pixels))
         sizes = f"{law.cells[len(law.dropped)].size} to {last.size}"
         rows.append(
             [law.model, words.called(law.what), sizes, words.exponent(law.time),
@@ -144,7 +144,7 @@ def _cells(laws: Sequence[Law]) -> Table:
             numbers.share(cell.attention_time / cell.time) if cell.attention else "none",
             numbers.share(cell.attention_flops / cell.flops) if cell.attention else "none",
             f"{cell.memory / 2**20:,.0f}",
-            "-" if cell.predicted is None else f"{cell.predicted / 2**20:,.0f}",
+            "–" if cell.predicted is None else f"{cell.predicted / 2**20:,.0f}",
         ]
         for law in laws
         for cell in law.cells
@@ -203,7 +203,7 @@ def _alternative(laws: Sequence[Law], what: str) -> str:
 def _crossing(one: Crossing) -> list[str]:
     size = one.size
     if not math.isfinite(size.value):
-        return [words.called(one.what), one.cheaper, one.dearer, "nowhere", "-", "predicted"]
+        return [words.called(one.what), one.cheaper, one.dearer, "nowhere", "–", "predicted"]
     high = f"{size.high:.0f}" if math.isfinite(size.high) else "never"
     known = "predicted" if one.predicted else "measured" if one.clear else "unsure: rounds overlap"
     return [words.called(one.what), one.cheaper, one.dearer, f"{size.value:.0f}", f"{size.low:.0f} to {high}", known]

@@ -60,9 +60,9 @@ LIMITS = (
 
 
 def exponent(found: Exponent | None) -> str:
-    """1.93 (1.85 to 2.01), or a dash."""
+    """1.93 (1.85 to 2.01), or a dash where it is not known."""
     if found is None:
-        return "-"
+        return "–"
     e = found.exponent
     return f"{e.value:.2f} ({e.low:.2f} to {e.high:.2f})" if e.known else f"{e.value:.2f}"
 
@@ -244,7 +244,7 @@ def _curve(model: str, sizes: Mapping[Pass, int]) -> str:
 def follows(law: Law) -> str:
     """How far time follows FLOPs."""
     if law.flops is None:
-        return "-"
+        return "–"
     first, last = (law.cells[at].flops / (law.cells[at].time * law.cells[at].batch) for at in (0, -1))
     return f"{exponent(law.flops)}; {number(first / 1e9)} to {number(last / 1e9)} GFLOP/s"
 
