@@ -119,7 +119,7 @@ def measure(
             seen.append(fields(maps, images))
         whole = np.mean(seen, axis=0)  # (L, B, H, W): an image's field is the mean over seeds
         states.append(StateFound(name, len(alike), _looks(model, images, looks), _sees(model, whole, masks)))
-        for layer in drawn_layers([place.grid for place in places]):
+        for layer in shown_layers(len(places)):
             pictures[f"{name} {layer + 1}"] = _mean(whole[layer]).astype(np.float32)
     first = cast(Backbone, sketch.backbone).stages()[0].grid
     found = Found(
@@ -130,9 +130,9 @@ def measure(
     return found, pictures
 
 
-def drawn_layers(grids: Sequence[tuple[int, int]]) -> list[int]:
+def shown_layers(count: int) -> list[int]:
     """The first layer, and the last of the first half and of all."""
-    last = len(grids) - 1
+    last = count - 1
     return sorted({0, last // 2, last})
 
 

@@ -15,7 +15,7 @@ from vitrail.report.study_tables import write_csv, write_json
 from vitrail.study import claims
 from vitrail.study.folder import MEASURED, Study
 from vitrail.study.reach import words
-from vitrail.study.reach.measured import Found, StateFound
+from vitrail.study.reach.measured import Found, StateFound, shown_layers
 from vitrail.study.statistics.words import percent
 
 KIND = "reach"
@@ -140,14 +140,10 @@ def _distances(looking: Sequence[tuple[Found, StateFound]]) -> Table:
          words.distance(looks.allowed), words.distance(one.even), str(looks.windows)]
         for one, state in looking
         for number, looks in enumerate(state.looks)
-        if number in _told(len(state.looks))
+        if number in shown_layers(len(state.looks))
     ]  # fmt: skip
     note = "First, middle and last layer; every layer is in results.csv. Intervals: 95 %, over images."
     return Table("Attention distance", columns, rows, note, columns[2:])
-
-
-def _told(count: int) -> set[int]:
-    return {0, (count - 1) // 2, count - 1}
 
 
 def _heads(looking: Sequence[tuple[Found, StateFound]]) -> list[Chart]:
@@ -173,7 +169,7 @@ def _sizes(shown: Sequence[tuple[Found, StateFound]]) -> Table:
          "all" if sees.whole == 1 else f"{sees.box[0]} x {sees.box[1]}"]
         for one, state in shown
         for number, sees in enumerate(state.sees)
-        if number in _told(len(state.sees)) or state.sees[min(number + 1, len(state.sees) - 1)].stage != sees.stage
+        if number in shown_layers(len(state.sees)) or state.sees[min(number + 1, len(state.sees) - 1)].stage != sees.stage
     ]  # fmt: skip
     note = (
         "Radii around the cell's centre that hold half and 90 % of its field, and, were the field spread evenly over "
