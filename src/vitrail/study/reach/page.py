@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def _sizes(shown: Sequence[tuple[Found, StateFound]]) -> Table:
          "all" if sees.whole == 1 else f"{sees.box[0]} x {sees.box[1]}"]
         for one, state in shown
         for number, sees in enumerate(state.sees)
-        if number in shown_layers(len(state.sees)) or state.sees[min(number + 1, len(state.sees) - 1)].stage != sees.stage
+        if number in shown_layers(len(state.sees)) or number in _stage_ends(state)
     ]  # fmt: skip
     note = (
         "Radii around the cell's centre that hold half and 90 % of its field, and, were the field spread evenly over "
@@ -177,6 +178,10 @@ def _sizes(shown: Sequence[tuple[Found, StateFound]]) -> Table:
         "over images."
     )
     return Table("Effective receptive field of the central cell", columns, rows, note, columns[2:])
+
+
+def _stage_ends(state: StateFound) -> list[int]:
+    return [number for number, (one, after) in enumerate(pairwise(state.sees)) if one.stage != after.stage]
 
 
 def _fields(found: Sequence[Found], pictures: Pictures) -> Iterator[Chart]:
