@@ -14,8 +14,7 @@ from vitrail.cli.study_cells import CellOptions, for_all, resumed
 from vitrail.cli.verb import Outcome, Verb, command
 
 if TYPE_CHECKING:
-    from vitrail.study.course import Prepared
-    from vitrail.study.data_efficiency.study import Studied
+    from vitrail.study.course import Prepared, Studied
 
 ASKED = "What is studied"
 

@@ -26,7 +26,7 @@ from vitrail.study.course import Prepared, planned
 from vitrail.study.entries import DEFAULT, read_entries
 from vitrail.study.folder import Study, refuse_place
 from vitrail.study.ground import prepare
-from vitrail.training.journal import Journal, duration
+from vitrail.training.journal import Journal
 
 KIND = "compare"
 
@@ -144,17 +144,9 @@ def _going(journal: Journal) -> course.Go[Compared]:
 
 def _go(work: Work) -> Compared:
     """Do the work, and say what it says."""
-    study, journal = work.study, work.journal
-    journal.say(f"study: {study.folder}")
-    work.go()
-    found = results(work)
-    outputs = compare_page.write(work, found)
-    study.mark("finished")
-    if work.asked.seconds is not None:
-        journal.say(f"took {duration(study.gone())} in all, {duration(work.asked.seconds)} were asked for")
-    warnings = tuple(dict.fromkeys((*work.asked.why, *journal.warnings)))
+    found, outputs, warnings = course.carried_out(work, results, compare_page.write)
     return Compared(
-        study.folder, found.recommendation.choice, found.said, plain(summary(found)), warnings, tuple(outputs)
+        work.study.folder, found.recommendation.choice, found.said, plain(summary(found)), warnings, outputs
     )
 
 

@@ -13,13 +13,15 @@ from vitrail.data.dataset import DatasetSource
 from vitrail.errors import UsageError
 from vitrail.study.compare_asked import Asked
 from vitrail.study.compare_plan import divisions, first_plan, record, restored, trial_seconds
+from vitrail.study.compare_work import Work
 from vitrail.study.folder import Study
 from vitrail.study.ground import Ground, prepare
 from vitrail.study.paces import try_all
 from vitrail.study.shares import Pace, Shares
-from vitrail.training.journal import Journal
+from vitrail.training.journal import Journal, duration
 
 T = TypeVar("T")
+W = TypeVar("W", bound=Work)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,18 @@ class Prepared:
     ground: Ground
     paces: dict[str, Pace]
     plan: Shares
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A finished study. data: as it was named.  said: what it says.  results: as results.json has them."""
+
+    folder: Path
+    data: str
+    said: tuple[str, ...]
+    results: dict[str, Any]
+    warnings: tuple[str, ...]
+    outputs: tuple[Path, ...]
 
 
 Go = Callable[[Study, Prepared], T]
@@ -88,3 +102,18 @@ def resume(
         ground.same(study.decided("data"))
         plan, paces = restored(study.decided("plan"))
         return go(study, Prepared(asked, ground, paces, plan))
+
+
+def carried_out(
+    work: W, results: Callable[[W], T], write: Callable[[W, T], Sequence[Path]]
+) -> tuple[T, tuple[Path, ...], tuple[str, ...]]:  # fmt: skip
+    """Do all the work: what it found by `results`, the files of the report that `write` makes of it, and warnings."""
+    study, journal = work.study, work.journal
+    journal.say(f"study: {study.folder}")
+    work.go()
+    found = results(work)
+    outputs = write(work, found)
+    study.mark("finished")
+    if work.asked.seconds is not None:
+        journal.say(f"took {duration(study.gone())} in all, {duration(work.asked.seconds)} were asked for")
+    return found, tuple(outputs), tuple(dict.fromkeys((*work.asked.why, *journal.warnings)))

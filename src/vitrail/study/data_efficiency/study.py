@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from vitrail.contracts import Source
 from vitrail.report.study_tables import plain
@@ -14,28 +12,16 @@ from vitrail.settings import Stated
 from vitrail.study import course
 from vitrail.study.compare_asked import Wishes
 from vitrail.study.compare_plan import lines
-from vitrail.study.course import Prepared, planned
+from vitrail.study.course import Prepared, Studied, planned
 from vitrail.study.data_efficiency import page, words
 from vitrail.study.data_efficiency.asked import AskedOfParts, settle
 from vitrail.study.data_efficiency.results import results, summary
 from vitrail.study.data_efficiency.work import WorkOnParts
 from vitrail.study.entries import read_entries
 from vitrail.study.ground import prepare
-from vitrail.training.journal import Journal, duration
+from vitrail.training.journal import Journal
 
 KIND = page.KIND
-
-
-@dataclass(frozen=True)
-class Studied:
-    """A finished study. data: as it was named.  said: what it says.  results: as results.json has them."""
-
-    folder: Path
-    data: str
-    said: tuple[str, ...]
-    results: dict[str, Any]
-    warnings: tuple[str, ...]
-    outputs: tuple[Path, ...]
 
 
 def prepared(
@@ -72,21 +58,11 @@ def resume(folder: str | Path, *, quiet: bool = False, began: float | None = Non
 
 
 def _going(journal: Journal) -> course.Go[Studied]:
-    return lambda study, made: _go(
-        WorkOnParts(study, made.asked, made.ground, dict(made.paces), made.plan, journal), journal.say
-    )
+    return lambda study, made: _go(WorkOnParts(study, made.asked, made.ground, dict(made.paces), made.plan, journal))
 
 
-def _go(work: WorkOnParts, say: Callable[[str], None]) -> Studied:
+def _go(work: WorkOnParts) -> Studied:
     """Do the work, and say what it says."""
-    study = work.study
-    say(f"study: {study.folder}")
-    work.go()
-    found = results(work)
-    outputs = page.write(work, found)
-    study.mark("finished")
-    if work.asked.seconds is not None:
-        say(f"took {duration(study.gone())} in all, {duration(work.asked.seconds)} were asked for")
+    found, outputs, warnings = course.carried_out(work, results, page.write)
     said = tuple(words.verdict(found))
-    warnings = tuple(dict.fromkeys((*work.asked.why, *work.journal.warnings)))
-    return Studied(study.folder, work.asked.data, said, plain(summary(found, said)), warnings, tuple(outputs))
+    return Studied(work.study.folder, work.asked.data, said, plain(summary(found, said)), warnings, outputs)

@@ -14,8 +14,7 @@ from vitrail.settings import Stated
 from vitrail.study import course, shares
 from vitrail.study.compare_asked import Wishes
 from vitrail.study.compare_plan import PAGE
-from vitrail.study.course import Prepared, planned
-from vitrail.study.data_efficiency.study import Studied
+from vitrail.study.course import Prepared, Studied, planned
 from vitrail.study.ground import prepare
 from vitrail.study.scaling import page, words
 from vitrail.study.scaling.asked import AskedOfSizes, check, settle
@@ -97,21 +96,12 @@ def resume(folder: str | Path, *, quiet: bool = False, began: float | None = Non
 
 def _going(journal: Journal) -> course.Go[Studied]:
     return lambda study, made: _go(
-        WorkOnSizes(study, cast(AskedOfSizes, made.asked), made.ground, dict(made.paces), made.plan, journal),
-        journal.say,
+        WorkOnSizes(study, cast(AskedOfSizes, made.asked), made.ground, dict(made.paces), made.plan, journal)
     )
 
 
-def _go(work: WorkOnSizes, say: Callable[[str], None]) -> Studied:
+def _go(work: WorkOnSizes) -> Studied:
     """Do the work, and say what it says."""
-    study = work.study
-    say(f"study: {study.folder}")
-    work.go()
-    found = results(work)
-    outputs = page.write(work, found)
-    study.mark("finished")
-    if work.asked.seconds is not None:
-        say(f"took {duration(study.gone())} in all, {duration(work.asked.seconds)} were asked for")
+    found, outputs, warnings = course.carried_out(work, results, page.write)
     said = tuple(words.verdict(found))
-    warnings = tuple(dict.fromkeys((*work.asked.why, *work.journal.warnings)))
-    return Studied(study.folder, work.asked.data, said, plain(summary(found, said)), warnings, tuple(outputs))
+    return Studied(work.study.folder, work.asked.data, said, plain(summary(found, said)), warnings, outputs)
