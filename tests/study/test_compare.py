@@ -25,7 +25,7 @@ from vitrail.errors import TrainingError, UsageError
 from vitrail.run import Run, finish
 from vitrail.settings import DataConfig
 from vitrail.study import compare as comparing
-from vitrail.study import compare_work, outcomes, runner
+from vitrail.study import compare_work, outcomes, runner, shares
 from vitrail.study.folder import Study
 from vitrail.study.measure import Measured
 from vitrail.study.measure.calibration import Calibration
@@ -126,6 +126,20 @@ def test_a_rate_whose_images_have_no_score_is_not_chosen() -> None:
     assert decided == {}, "the recipe's own is kept"
     compare_work.Work._choose_rate(work, entry, {0.5: tried(loss=0.1), 1.0: tried(loss=0.3, map=0.4)})
     assert decided == {"rates": {"a": 1.0}}
+
+
+def test_what_is_left_out_after_tuning_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    less = "all but 2 of 3 full runs of each model"
+    monkeypatch.setattr(shares, "share", lambda *given: shares.Shares(shares.Ask(2), {"a": 1.0}, (less,)))
+    said: list[str] = []
+    work: Any = SimpleNamespace(
+        study=SimpleNamespace(decided=lambda name: None, decide=lambda name, value: value), paces={}, tuned={"a": {}},
+        plan=shares.Shares(shares.Ask(3), {"a": 1.0}), journal=SimpleNamespace(warn=said.append), _took=dict,
+        _said=dict, asked=SimpleNamespace(seconds=60.0, equal="time", limit="--time 60s"), _training_left=lambda: 9.0,
+    )  # fmt: skip
+    compare_work.Work._refit(work)
+    assert (work.dropped, work.plan.ask.seeds) == ([less], 2)
+    assert said == [f"too little time is left for {less}: left out"]
 
 
 def test_parts_are_nested_and_have_a_curve(whole: Path) -> None:

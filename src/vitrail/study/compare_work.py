@@ -128,6 +128,8 @@ class Work:
                 self.paces = slower(self.paces, self._took(), self._said())
                 try:
                     found = shares.share(self._training_left(), self.paces, ask, self.asked.equal, self.asked.limit)
+                    for what in found.dropped:
+                        self.journal.warn(f"too little time is left for {what}: left out")
                     found = replace(found, dropped=(*self.plan.dropped, *found.dropped))
                 except UsageError:  # the machine has become slow: what was planned is kept, and rounds are dropped
                     self.journal.warn("training is slower than it was in the trial: less will fit than was planned")
