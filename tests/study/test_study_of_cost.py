@@ -14,9 +14,10 @@ from cells_of_cost import counted, made
 
 from vitrail.cli import study_cost
 from vitrail.cli.study_cost import COST
+from vitrail.cost import clock
 from vitrail.errors import Interrupted, UsageError
 from vitrail.study.folder import Study
-from vitrail.study.growth import clock, study
+from vitrail.study.growth import study
 from vitrail.study.growth.counted import Counted, count, sketch
 from vitrail.study.growth.measured import Measured, Pass, measure
 from vitrail.study.growth.order import Cell, Forecasts, cells, smaller_left_out, time_needed

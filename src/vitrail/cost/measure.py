@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vitrail.assemble import VisionModel, create_model
+from vitrail.cost.clock import timed
 from vitrail.errors import UsageError
 
 SIDE = {"cpu": 1024, "cuda": 8192}
@@ -114,17 +115,7 @@ def _products(device: str, dtype: torch.dtype) -> float:
 def _seconds(what: Callable[[], object], device: str) -> float:
     """Of one call, the best of a few rounds, each long enough for the clock."""
     what()
-    best = float("inf")
-    for _ in range(ROUNDS):
-        settle(device)
-        started, calls, taken = time.perf_counter(), 0, 0.0
-        while taken < LEAST_SECONDS / ROUNDS:
-            what()
-            settle(device)
-            calls += 1
-            taken = time.perf_counter() - started
-        best = min(best, taken / calls)
-    return best
+    return timed(what, partial(settle, device), seconds=LEAST_SECONDS / ROUNDS, rounds=ROUNDS).best
 
 
 def free_memory() -> int:

@@ -13,14 +13,17 @@ import torch
 from torch import Tensor
 
 from vitrail.assemble import VisionModel, create_model
+from vitrail.cost.clock import Timing, timed
 from vitrail.cost.measure import forward_pass, most_allocated, settle, training_step
 from vitrail.cost.trace import Precision
 from vitrail.layers.attention import ScaledDotProduct
 from vitrail.report.study_tables import plain
-from vitrail.study.growth.clock import PART_SECONDS, Timing, timed
 from vitrail.study.growth.counted import CLASSES, Counted, Kind, Operand
 from vitrail.study.measure.records import restored
 from vitrail.training.trial import machine_load
+
+PART_SECONDS = 0.02
+"""Of a round of a call that is one kind of many, as attention's are."""
 
 Pass = Literal["forward", "step"]
 PASSES: tuple[Pass, ...] = ("forward", "step")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vitrail.cost.clock import ROUND_SECONDS, ROUNDS
 from vitrail.report.numbers import share
-from vitrail.study.growth.clock import PART_SECONDS, ROUNDS, forecast
 from vitrail.study.growth.counted import Counted
-from vitrail.study.growth.measured import PASSES, WARM, Measured, Pass
+from vitrail.study.growth.measured import PART_SECONDS, PASSES, WARM, Measured, Pass
 
 ASSUMED = 5e9
 """FLOP/s that are expected before any cell is measured: few machines have less."""
@@ -73,7 +73,8 @@ class Forecasts:
     def cell(self, counted: Counted, what: Pass) -> float:
         """Seconds of the whole cell, the model's attention alone included."""
         attention = ROUNDS * PART_SECONDS * len(counted.calls)
-        return forecast(self.call(counted, what), WARM[what] + 1) + attention
+        call = self.call(counted, what)
+        return (WARM[what] + 1) * call + ROUNDS * max(call, ROUND_SECONDS) + attention
 
     def refusal(self, counted: Counted, what: Pass, left: float) -> str:
         """Why a cell is left out, in words; "" where it is not. left: seconds."""

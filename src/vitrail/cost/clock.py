@@ -9,8 +9,6 @@ from dataclasses import dataclass
 ROUNDS = 5
 ROUND_SECONDS = 0.1
 """A round repeats the call for so long, once at least."""
-PART_SECONDS = 0.02
-"""The same of a call that is one kind of many, as attention's are."""
 Clock = Callable[[], float]
 
 
@@ -33,26 +31,20 @@ class Timing:
 
 def timed(
     what: Callable[[], object], settle: Callable[[], None], clock: Clock = time.perf_counter,
-    seconds: float | None = None,
+    seconds: float = ROUND_SECONDS, rounds: int = ROUNDS,
 ) -> Timing:  # fmt: skip
     """Time a call that has been made before. settle: waits until the device has done all that it was given.
 
-    seconds: of a round, ROUND_SECONDS by default.
+    seconds: of a round.
     """
-    least = ROUND_SECONDS if seconds is None else seconds
-    rounds = []
-    for _ in range(ROUNDS):
+    found = []
+    for _ in range(rounds):
         settle()
         began, calls, taken = clock(), 0, 0.0
-        while not calls or taken < least:
+        while not calls or taken < seconds:
             what()
             settle()
             calls += 1
             taken = clock() - began
-        rounds.append(taken / calls)
-    return Timing(tuple(rounds))
-
-
-def forecast(call: float, before: int) -> float:
-    """Seconds that measuring a call of so many seconds takes. before: calls that are made before any is timed."""
-    return before * call + ROUNDS * max(call, ROUND_SECONDS)
+        found.append(taken / calls)
+    return Timing(tuple(found))
