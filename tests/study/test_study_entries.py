@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vitrail.errors import UsageError
-from vitrail.study.entries import DEFAULT, in_order, read_entries, refuse_common
+from vitrail.study.entries import DEFAULT, in_order, lessons, read_entries, refuse_common
 
 
 def teachers(models: str, teacher: str | None = None) -> dict[str, str | None]:
@@ -21,6 +21,16 @@ def test_the_usual_list_has_the_cnn_teach_a_model_and_train_first() -> None:
     assert teachers(DEFAULT) == {"vit_tiny": None, "vit_tiny+teacher": "resnet18", "resnet18": None}
     assert [entry.model for entry in read_entries(DEFAULT)] == ["vit_tiny", "vit_tiny", "resnet18"]
     assert next(entry.label for entry in in_order(read_entries(DEFAULT))) == "resnet18"
+
+
+def test_each_teacher_has_its_own_pupils(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text(
+        "first: {model: vit_tiny, distill.teacher: resnet18}\nsecond: {model: vit_tiny, distill.teacher: swin_tiny}\n"
+        "third: {model: vit_tiny, distill.teacher: runs/train/photos}\n"
+    )
+    found = read_entries(f"{path},vit_tiny+teacher,resnet18,swin_tiny")
+    assert lessons(found) == {"resnet18": ["first", "vit_tiny+teacher"], "swin_tiny": ["second"]}
 
 
 def test_a_distilled_model_is_taught_without_being_asked_for() -> None:

@@ -9,7 +9,7 @@ from vitrail.study import cells_page
 from vitrail.study.compare_asked import Asked
 from vitrail.study.compare_results import Results, Row
 from vitrail.study.compare_work import Work
-from vitrail.study.entries import Entry
+from vitrail.study.entries import lessons
 from vitrail.study.measure.calibration import Calibration
 from vitrail.study.measure.robustness import Robustness
 from vitrail.study.shares import ENOUGH, TUNING, WORTH
@@ -112,19 +112,9 @@ def of_calibration(found: Sequence[Calibration]) -> str:
 def of_training(work: Work) -> str:
     """What the table of training is."""
     said = "Rates are multiples of the recipe's own, chosen on validation images alone. " if work.tuned else ""
-    taught = _taught(work)
-    if taught:
-        said += (
-            f"{listed([e.label for e in taught])} learned from {taught[0].teacher} of the same seed, whose training is"
-            f" in the time of {taught[0].teacher} alone. "
-        )
+    for teacher, own in lessons(work.asked.entries).items():
+        said += f"{listed(own)} learned from {teacher} of the same seed, which is in the time of {teacher} alone. "
     return said + "Time is of all runs of a model, in this study, reports included."
-
-
-def _taught(work: Work) -> list[Entry]:
-    """Those that learn from another of the list."""
-    labels = {entry.label for entry in work.asked.entries}
-    return [entry for entry in work.asked.entries if entry.teacher in labels]
 
 
 def method(work: Work, found: Results) -> list[str]:
@@ -168,7 +158,7 @@ def method(work: Work, found: Results) -> list[str]:
         said.append(
             "Parts of the training images lie inside each other and have each class's share; a part f was trained for"
             " f^-0.5 times the epochs."
-            + (" A taught model learned from a teacher that saw the same part." if _taught(work) else "")
+            + (" A taught model learned from a teacher that saw the same part." if lessons(asked.entries) else "")
         )
     least = amount(found.measure.minimal, found.measure)
     said.append(

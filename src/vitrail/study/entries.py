@@ -123,6 +123,13 @@ def in_order(entries: Sequence[Entry]) -> list[Entry]:
     return sorted(entries, key=lambda entry: entry.label not in teaching)
 
 
+def lessons(entries: Sequence[Entry]) -> dict[str, list[str]]:
+    """Each of them that teaches -> those that it teaches."""
+    labels = [entry.label for entry in entries]
+    pupils = {label: [entry.label for entry in entries if entry.teacher == label] for label in labels}
+    return {label: own for label, own in pupils.items() if own}
+
+
 def is_cnn(model: str) -> bool:
     """Whether a model is one of the catalogue's CNNs."""
     return variant(model).family in CNNS

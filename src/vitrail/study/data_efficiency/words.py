@@ -9,6 +9,7 @@ from vitrail.report.numbers import share
 from vitrail.study import cells_page
 from vitrail.study.compare_work import Work
 from vitrail.study.data_efficiency.results import Lead, Results
+from vitrail.study.entries import lessons
 from vitrail.study.learning import Learned, turned
 from vitrail.study.outcomes import SPOKEN
 from vitrail.study.shares import TUNING
@@ -196,13 +197,8 @@ def method(work: Work) -> list[str]:
             f" {share(TUNING)} of the epochs, and the best on validation was taken at every size. No test image was"
             " there."
         )
-    labels = {entry.label for entry in asked.entries}
-    taught = [entry for entry in asked.entries if entry.teacher in labels]
-    if taught:
-        said.append(
-            f"{listed([entry.label for entry in taught])} learned from {taught[0].teacher} of the same seed, trained on"
-            " the same part."
-        )
+    for teacher, own in lessons(asked.entries).items():
+        said.append(f"{listed(own)} learned from {teacher} of the same seed, trained on the same part.")
     return said
 
 
