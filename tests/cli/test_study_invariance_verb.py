@@ -32,7 +32,7 @@ def test_a_run_and_a_name_become_a_report(finished_run: Path, tmp_path: Path, ca
     assert answer["study"] == str(out)
     assert answer["failed"] == {}
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "What a textbook says" in page
+    assert "What textbooks say" in page
     assert "red or green" in page
     assert json.loads((out / "study.json").read_text())["state"] == "finished"
     assert len(list((out / "measured").iterdir())) == 2
