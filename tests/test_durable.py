@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -160,3 +161,21 @@ def test_a_reader_finds_what_stands_at_every_moment_of_a_commit(
     monkeypatch.undo()
     monkeypatch.chdir(folder)
     assert durable.standing(Path(".")) == Path(".")
+
+
+def test_arrays_come_back_and_nothing_else_is_taken_for_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    durable.write_arrays(path, {"x": np.arange(6.0).reshape(2, 3), "names": np.array(["é", "b"])})
+    back = durable.read_arrays(path)
+    assert back["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert back["names"].tolist() == ["é", "b"]
+    whole = path.read_bytes()
+    for damaged in (b"", b"text", whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="no archive of arrays"):
+            durable.read_arrays(path)
+    np.savez(path, allow_pickle=True, x=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(ValueError, match="no archive of arrays"):
+        durable.read_arrays(path)
+    with pytest.raises(OSError, match="absent"):
+        durable.read_arrays(tmp_path / "absent.npz")

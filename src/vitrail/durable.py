@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from vitrail.errors import IntegrityError, TrainingError
 
@@ -51,6 +55,29 @@ def write_file(path: Path, content: bytes | str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """NumPy arrays by name into one compressed .npz, as `write_file` writes; it holds no Python objects."""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_file(path, buffer.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """What `write_arrays` wrote; OSError where it is not there, ValueError where it is anything else.
+
+    The one place that reads such a file, since NumPy would unpickle what is in it unless told not to.
+    """
+    import numpy as np
+
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (ValueError, KeyError, EOFError, RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is no archive of arrays ({error})") from None
 
 
 def commit(folder: Path, fill: Callable[[Path], None], uncovered: Iterable[str] = ()) -> None:

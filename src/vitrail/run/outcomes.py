@@ -9,9 +9,6 @@ says.
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -30,8 +27,6 @@ from vitrail.tasks.multilabel import probabilities
 from vitrail.tasks.regress import Regress
 
 FILE = "outcomes.npz"
-DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What numpy and zipfile raise of an archive that is missing, cut or changed."""
 Answers = np.ndarray[Any, Any]
 
 
@@ -76,17 +71,15 @@ def write(path: Path, task: Task, results: Mapping[str, Evaluation]) -> None:
     for split, result in results.items():
         arrays[f"{split}_keys"] = np.array(result.keys, dtype=np.str_)
         arrays[f"{split}_values"] = of(task, result)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    durable.write_file(path, buffer.getvalue())
+    durable.write_arrays(path, arrays)
 
 
 def read(path: Path, split: str) -> tuple[list[str], Doubles]:
     """Keys (n,) and values (n, k) of a split; IntegrityError where the file is missing or damaged, or lacks it."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            keys, values = stored[f"{split}_keys"].tolist(), np.asarray(stored[f"{split}_values"], np.float64)
-    except DAMAGE as error:
+        stored = durable.read_arrays(path)
+        keys, values = stored[f"{split}_keys"].tolist(), np.asarray(stored[f"{split}_values"], np.float64)
+    except (OSError, ValueError, KeyError) as error:
         raise IntegrityError(f"{path} is missing, damaged or without {split} ({error}): train that run anew") from None
     if values.ndim != 2 or len(keys) != len(values):
         raise IntegrityError(f"{path} is damaged: its arrays do not fit each other")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import time
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from vitrail import durable
@@ -161,7 +157,7 @@ def _all(
             try:
                 one = _measured(subject, asked, opened, device)
                 path.parent.mkdir(exist_ok=True)
-                durable.write_file(path.with_suffix(".npz"), _packed(one[1]))
+                durable.write_arrays(path.with_suffix(".npz"), one[1])
                 write_json(path, one[0].record())  # last: it says that the model is measured
             except Interrupted:
                 raise
@@ -185,16 +181,6 @@ def _measured(subject: Subject, asked: Asked, opened: Opened, device: str) -> tu
     return measure(subject, family_of(subject.sketch().backbone), shown, asked.seeds, device)
 
 
-def _packed(pictures: dict[str, Doubles]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **pictures)
-    return buffer.getvalue()
-
-
 def _read(pictures: Path, record: Mapping[str, Any]) -> tuple[Found, dict[str, Doubles]]:
-    """What `_measured` gave and `_packed` wrote; ValueError and others of its kind for anything else."""
-    try:
-        with np.load(io.BytesIO(pictures.read_bytes()), allow_pickle=False) as packed:
-            return Found.of(record), {name: packed[name] for name in packed.files}
-    except (EOFError, zipfile.BadZipFile, zlib.error):
-        raise ValueError(f"{pictures} is no archive of arrays") from None
+    """What `_measured` gave; ValueError and others of its kind for anything else."""
+    return Found.of(record), durable.read_arrays(pictures)
