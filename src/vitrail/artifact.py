@@ -26,7 +26,7 @@ from vitrail import durable
 from vitrail.assemble import VisionModel, build_model, build_trunk, fill
 from vitrail.contracts import Backbone, Task
 from vitrail.data.preprocess import Preprocessor
-from vitrail.errors import IntegrityError, UsageError
+from vitrail.errors import IntegrityError, UsageError, first_line
 from vitrail.settings import CUSTOM, NO_TASK, Config
 from vitrail.tasks import restore
 
@@ -206,7 +206,7 @@ def _damaged(path: Path, error: Exception) -> IntegrityError:
         fault = error.errors()[0]
         why = f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}"
     else:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        why = first_line(error)
     return IntegrityError(f"{path} cannot be used: {why}")
 
 

@@ -16,7 +16,7 @@ from vitrail.checkpoints import layouts
 from vitrail.checkpoints.sources import Bundle
 from vitrail.checkpoints.table import Table
 from vitrail.data.preprocess import Preprocessor
-from vitrail.errors import IntegrityError, UsageError, unknown
+from vitrail.errors import IntegrityError, UsageError, first_line, unknown
 
 Tensors = Mapping[str, Tensor]
 
@@ -93,7 +93,7 @@ class Layout:
         try:
             claims = self.read(bundle)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
-            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+            why = first_line(error)
             raise IntegrityError(f"{bundle.path}: its config cannot be used: {why[:160]}") from None
         for name, value in claims.fields.items():
             if not _plain(value) or (name == "image_size" and not _size(value)):

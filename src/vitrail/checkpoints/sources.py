@@ -14,7 +14,7 @@ from vitrail import artifact, durable
 from vitrail.checkpoints.pickles import read_pickle
 from vitrail.checkpoints.tensorfile import read_json, read_npz, read_safetensors
 from vitrail.checkpoints.torchvision_hub import published
-from vitrail.errors import IntegrityError, UsageError
+from vitrail.errors import IntegrityError, UsageError, first_line
 
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
@@ -173,7 +173,7 @@ def _from_hub(name: str) -> Path:
             if any((folder / weights).is_file() for weights in WEIGHTS):
                 return folder
     except Exception as error:  # the library raises its own, requests', httpx's and the socket's kinds
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        why = first_line(error)
         raise UsageError(
             f"hf-hub:{name} could not be fetched ({why[:160]}); check the name and the network,"
             " or download it elsewhere and give the folder"

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from vitrail.errors import IntegrityError, UsageError
+from vitrail.errors import IntegrityError, UsageError, first_line
 
 PICKLES = (b"\x80", b"PK\x03\x04")
 """How a pickle begins, bare or in torch's zip. A whole safetensors file may begin with 0x80 too: ask it first."""
@@ -32,7 +32,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with path.open("rb") as opened:
             if opened.read(4).startswith(PICKLES):
                 raise IntegrityError(f"{path} is a pickle, which can run code when it is read: refused") from None
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        why = first_line(error)
         raise IntegrityError(f"{path} is no whole safetensors file: {why[:200]}") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from None
@@ -50,7 +50,7 @@ def read_npz(path: Path) -> dict[str, Tensor]:
     except IntegrityError:
         raise
     except Exception as error:  # zipfile and NumPy's header reader raise many kinds on damaged bytes
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        why = first_line(error)
         raise IntegrityError(f"{path} is no whole .npz archive of numbers: {why[:200]}") from None
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlparse
 import torch
 from torchvision.models import get_model_weights, list_models
 
-from vitrail.errors import UsageError, unknown
+from vitrail.errors import UsageError, first_line, unknown
 
 _HASH = re.compile(r"-([0-9a-f]{8,})\.")
 
@@ -61,7 +61,7 @@ def _file(name: str, url: str) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(place), hashed and hashed[1], progress=False)
     except (OSError, URLError, RuntimeError) as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        why = first_line(error)
         raise UsageError(
             f"torchvision:{name} could not be fetched ({why[:160]}); check the network, or put {url} at {place}"
         ) from None

@@ -19,7 +19,7 @@ import yaml
 
 import vitrail
 from vitrail import durable
-from vitrail.errors import IntegrityError, TrainingError, UsageError
+from vitrail.errors import IntegrityError, TrainingError, UsageError, first_line
 from vitrail.settings import Config, build, flatten
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Run:
             tree = yaml.safe_load(path.read_text(encoding="utf-8"))
             return build(flatten(tree))
         except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError, UsageError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise IntegrityError(f"{path} is damaged ({reason}): restore it or start a new run") from None
 
     @property

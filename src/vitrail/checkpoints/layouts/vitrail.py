@@ -13,7 +13,7 @@ from vitrail.checkpoints.layout import Claims, Layout, Outgoing
 from vitrail.checkpoints.sources import Bundle
 from vitrail.checkpoints.table import Table, rows
 from vitrail.data.preprocess import Preprocessor
-from vitrail.errors import IntegrityError, VitrailError
+from vitrail.errors import IntegrityError, VitrailError, first_line
 from vitrail.models import configure, families, variant
 from vitrail.settings import CUSTOM, Config
 
@@ -32,7 +32,7 @@ def claims(bundle: Bundle) -> Claims:
         prepared = _prepared(said["preprocessor"])
         task = str(said["task"])
     except (KeyError, TypeError, ValueError, VitrailError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = first_line(error)
         raise IntegrityError(f"{bundle.path}: its metadata cannot be used: {why}") from None
     # whatever the file was given counts, not just where it departs from its row
     fields = config.model_dump(exclude={"drop_path"})

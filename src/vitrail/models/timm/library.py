@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from vitrail.errors import UsageError
+from vitrail.errors import UsageError, first_line
 
 PREFIX = "timm:"
 
@@ -35,7 +35,7 @@ def refusals(name: str) -> Iterator[None]:
     except UsageError:
         raise
     except Exception as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        why = first_line(error)
         raise UsageError(f"{PREFIX}{name} cannot be used with this size and these options: {why}") from None
 
 
