@@ -22,7 +22,7 @@ from vitrail.run.trust import drawn, held_out
 from vitrail.runtime.torch_engine import make_engine
 from vitrail.study.measure import Measured, measure
 from vitrail.study.measure.calibration import calibration
-from vitrail.study.measure.energy import energy
+from vitrail.study.measure.energy import energy, watts_of
 from vitrail.study.measure.levels import KINDS
 from vitrail.study.measure.memory import memory
 from vitrail.study.measure.records import restored
@@ -228,6 +228,15 @@ def test_memory_that_cannot_be_measured_says_why(tmp_path: Path) -> None:
     found = memory(tmp_path / "nothing", "cpu", [1])
     assert found.peaks == ()
     assert "no such folder" in found.what
+
+
+def test_the_power_asked_for_is_that_of_the_gpu_that_computes(tmp_path: Path) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text('#!/bin/sh\ncase "$*" in *"-i GPU-b") echo 70.5;; *"-i GPU-c") echo "[N/A]";; *) exit 6;; esac\n')
+    tool.chmod(0o755)
+    assert watts_of(str(tool), "GPU-b") == 70.5
+    assert watts_of(str(tool), "GPU-c") is None, "it does not say"
+    assert watts_of(str(tool), "0") is None
 
 
 def test_energy_is_read_from_the_counters_of_the_packages(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 RAPL = Path("/sys/class/powercap")
 SAMPLE_SECONDS = 0.2
 """Between two readings of a GPU's power."""
@@ -68,12 +70,13 @@ def _gpu(work: Callable[[], int], seconds: float) -> Energy:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return Energy(None, "nvidia-smi is not there to say what the GPU takes")
+    gpu = f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
     watts: list[float] = []
     over = threading.Event()
 
     def sample() -> None:
         while not over.is_set():
-            value = _watts(tool)
+            value = watts_of(tool, gpu)
             if value is not None:
                 watts.append(value)
             over.wait(SAMPLE_SECONDS)
@@ -93,9 +96,12 @@ def _gpu(work: Callable[[], int], seconds: float) -> Energy:
     return Energy(joules / images, f"the GPU by nvidia-smi, {len(watts)} readings over {images:,} images")
 
 
-def _watts(tool: str) -> float | None:
-    """The first GPU's, now; None where it does not say."""
-    query = [tool, "--query-gpu=power.draw", "--format=csv,noheader,nounits", "-i", "0"]
+def watts_of(tool: str, gpu: str) -> float | None:
+    """What a GPU takes now; None where nvidia-smi does not say.
+
+    gpu: its UUID. nvidia-smi counts all GPUs of the machine, PyTorch those that CUDA_VISIBLE_DEVICES leaves it.
+    """
+    query = [tool, "--query-gpu=power.draw", "--format=csv,noheader,nounits", "-i", gpu]
     try:
         said = subprocess.run(query, capture_output=True, text=True, timeout=5, check=True).stdout
         return float(said.strip())
