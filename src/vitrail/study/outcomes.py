@@ -54,6 +54,26 @@ class Outcomes:
         return "groups of test images" if self.groups is not None else "test images"
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What the scores of a study are from. split: that was judged, by so many seeds of each model.  images: that were
+    tested, `unit` what was drawn of them.  lost: images that some run could not judge.
+    """
+
+    task: str
+    split: str
+    measure: Measure
+    seeds: int
+    images: int
+    unit: str
+    lost: int
+
+    def record(self, said: Sequence[str]) -> dict[str, Any]:
+        """What results.json and --json open with: the sentences first."""
+        own = {name: getattr(self, name) for name in ("measure", "task", "split", "seeds", "images", "lost")}
+        return {"said": list(said), **own}
+
+
 def gather(runs: Mapping[str, Run], split: str, source: Source | None = None) -> Outcomes:
     """The outcomes of these runs on the images of a split that all of them judged.
 

@@ -13,7 +13,7 @@ from vitrail.errors import TrainingError
 from vitrail.study.compare_work import Work
 from vitrail.study.data_efficiency.classes import Labelling, labelling
 from vitrail.study.learning import AHEAD, Curves, Learned, at, curves_of, measured_by, split_of
-from vitrail.study.outcomes import MEASURES
+from vitrail.study.outcomes import MEASURES, Scored
 from vitrail.study.statistics.crossing import Crossing, crossing
 from vitrail.study.statistics.curves import Curve
 from vitrail.study.statistics.differences import Comparison, compare
@@ -43,21 +43,14 @@ class Lead:
 
 
 @dataclass(frozen=True)
-class Results:
-    """Everything that is said. split: that scores are from.  images: that were tested, `unit` what was drawn of them.
+class Results(Scored):
+    """Everything that is said.
 
     leads: at each size, smallest first.  gains: model -> multiple of the images -> what that is predicted to bring,
     positive, in the score's unit.  crossings: of each other model with the one that leads on all images.
     missing: model -> why it has no curve.
     """
 
-    task: str
-    split: str
-    measure: Measure
-    seeds: int
-    images: int
-    unit: str
-    lost: int
     learned: tuple[Learned, ...]
     fractions: tuple[Fraction, ...]
     leads: tuple[Lead, ...]
@@ -139,13 +132,7 @@ def _missing(work: Work, told: Sequence[str]) -> dict[str, str]:
 def summary(found: Results, said: Sequence[str]) -> dict[str, Any]:
     """For results.json and --json: all that was found, without the draws and with the sentences first."""
     return {
-        "said": list(said),
-        "measure": found.measure,
-        "task": found.task,
-        "split": found.split,
-        "seeds": found.seeds,
-        "images": found.images,
-        "lost": found.lost,
+        **found.record(said),
         "fractions": [str(fraction) for fraction in found.fractions],
         "curves": {one.label: _told(one) for one in found.learned},
         "leads": list(found.leads),

@@ -18,7 +18,6 @@ from vitrail.study.statistics.budgets import BestGrowth, Optimum, best_size, gro
 from vitrail.study.statistics.curves import FEWEST, Curve, Hidden, fit_curve, hide_largest
 from vitrail.study.statistics.intervals import Interval
 from vitrail.study.statistics.joint import Joint
-from vitrail.study.statistics.recommendation import Measure
 
 SIZES = 4
 """Sizes that a parabola needs to have a misfit."""
@@ -73,20 +72,13 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Results:
+class Results(outcomes.Scored):
     """Everything that is said. Errors are 1 - score of scores where higher is better.
 
     growth: of the best size with the budget, None where it was not fitted.  missing: label -> why that size is left
     out.
     """
 
-    task: str
-    split: str
-    measure: Measure
-    seeds: int
-    images: int
-    unit: str
-    lost: int
     sizes: tuple[Sized, ...]
     budgets: tuple[Spent, ...]
     law: Fitted | None
@@ -176,13 +168,7 @@ def _sized(work: WorkOnSizes, shape: Shape) -> Sized:
 def summary(found: Results, said: Sequence[str]) -> dict[str, Any]:
     """For results.json and --json: all that was found, without the draws and with the sentences first."""
     return {
-        "said": list(said),
-        "measure": found.measure,
-        "task": found.task,
-        "split": found.split,
-        "seeds": found.seeds,
-        "images": found.images,
-        "lost": found.lost,
+        **found.record(said),
         "sizes": {size.label: {**vars(size.shape), "parameters": size.parameters, "flops_per_image": size.flops}
                   for size in found.sizes},
         "budgets": list(found.budgets),
