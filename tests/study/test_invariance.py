@@ -24,8 +24,8 @@ from vitrail.study.invariance import words
 from vitrail.study.invariance.conditions import CIRCULAR, EDGE, FLIP, PATCHES, ROTATION, Condition, conditions
 from vitrail.study.invariance.consistency import MOVED, STAYS, alike, compare, spread
 from vitrail.study.invariance.measured import Found, Measured, Row, measure
-from vitrail.study.invariance.subjects import State, Subject, open_subjects
 from vitrail.study.statistics.intervals import Interval
+from vitrail.study.subjects import State, Subject, open_subjects
 from vitrail.tasks import create_task
 from vitrail.training.journal import Journal
 

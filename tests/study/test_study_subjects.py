@@ -10,7 +10,7 @@ import pytest
 from vitrail.errors import UsageError
 from vitrail.report.numbers import share
 from vitrail.run import Run
-from vitrail.study.invariance.subjects import open_subjects
+from vitrail.study.subjects import open_subjects
 from vitrail.training.journal import Journal
 
 

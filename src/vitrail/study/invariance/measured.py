@@ -16,9 +16,9 @@ from vitrail.report.study_tables import plain
 from vitrail.runtime.torch_engine import TorchEngine
 from vitrail.study.invariance.conditions import Condition
 from vitrail.study.invariance.consistency import MEASURES, alike, compare
-from vitrail.study.invariance.subjects import State, Subject
 from vitrail.study.measure.records import restored
 from vitrail.study.statistics.intervals import Interval, over_images
+from vitrail.study.subjects import State, Subject
 
 BATCH = 32
 SEED = 0
@@ -90,21 +90,17 @@ class Found:
 
 
 def measure(
-    subject: Subject, samples: Sequence[Sample], conditions: Sequence[Condition], seeds: int, device: str,
-    progress: Callable[[int, int], None] | None = None,
-) -> Found:  # fmt: skip
-    """Measure a model in all its states. progress: told states done, of how many."""
+    subject: Subject, samples: Sequence[Sample], conditions: Sequence[Condition], seeds: int, device: str
+) -> Found:
+    """Measure a model in all its states."""
     fitted = [(key, subject.preprocessor.fit(pixels)) for key, pixels in samples]
-    ways = subject.states(seeds)
     made: dict[str, list[_OfOne]] = {}
     count = 0
-    for number, way in enumerate(ways):
+    for way in subject.states(seeds):
         model = subject.model(way, device)
         count = parameters(model)
         found = _of_one(way, TorchEngine(model, device), subject.task, subject.preprocessor, fitted, conditions)
         made.setdefault(way.name, []).append(found)
-        if progress:
-            progress(number + 1, len(ways))
     states = tuple(_summed(name, found, conditions) for name, found in made.items())
     return Found(
         subject.name, subject.config.model.name, subject.where, subject.task.name, subject.side, subject.cell, count,

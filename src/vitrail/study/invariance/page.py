@@ -19,9 +19,9 @@ from vitrail.study.invariance import words
 from vitrail.study.invariance.conditions import CIRCULAR, EDGE, FAMILIES, PATCHES, Condition
 from vitrail.study.invariance.consistency import MEASURES, MOVED, STAYS
 from vitrail.study.invariance.measured import Found, Row
-from vitrail.study.invariance.subjects import PLACELESS, TRAINED, UNTRAINED
 from vitrail.study.statistics.intervals import Interval
 from vitrail.study.statistics.words import listed, percent
+from vitrail.study.subjects import PLACELESS, TRAINED, UNTRAINED
 
 KIND = "invariance"
 COLUMNS = (

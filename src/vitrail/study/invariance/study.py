@@ -1,26 +1,22 @@
-"""The study as a whole: which models, on which images, one after another, so that a kill loses one at most."""
+"""The study as a whole: which models, and on how many images, all of them the same."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitrail.contracts import Source
-from vitrail.errors import IntegrityError, Interrupted, UsageError, VitrailError, first_line
-from vitrail.predict.naming import file_safe
-from vitrail.report.study_tables import write_json
-from vitrail.run.ending import refuse_threads, threads
+from vitrail.errors import UsageError
+from vitrail.run.ending import threads
 from vitrail.runtime.torch_engine import pick_device
-from vitrail.study.folder import MEASURED, Study, refuse_place
+from vitrail.study import subjects_study
 from vitrail.study.invariance import page
 from vitrail.study.invariance.conditions import Condition, conditions
 from vitrail.study.invariance.measured import Found, measure
-from vitrail.study.invariance.page import KIND
-from vitrail.study.invariance.subjects import Subject, fixed, open_subjects, same_images, samples
-from vitrail.study.measure.records import kept
+from vitrail.study.subjects import Subject, open_subjects, samples
+from vitrail.study.subjects_study import SubjectsStudy, Turn
 from vitrail.training.journal import Journal, duration
 
 IMAGES = "images"
@@ -32,167 +28,81 @@ SHARE = 0.85
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the user asked for. models: folders and names.  data: None for what the first run held back.  images: at
-    most.  seeds: of fresh weights.  time: seconds in all, None without a limit.  threads: of torch, 0 its own choice.
+class Asked(subjects_study.Asked):
+    """What the user asked for. data: None for what the first run held back.  Everything else as in all studies of
+    models.
     """
 
-    models: tuple[str, ...]
     data: str | None = None
     images: int = 128
     seeds: int = 3
-    device: str = "auto"
-    time: float | None = None
-    threads: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what measures nothing."""
-        if not self.models:
-            raise UsageError("which models? Give runs that train made, or names of the catalogue")
+        super().__post_init__()
         if self.images < 2:
             raise UsageError(f"--images {self.images} is too few: an answer is compared with those of other images")
-        if self.seeds < 0:
-            raise UsageError(f"--seeds {self.seeds} is no number of seeds: 0 leaves fresh weights out")
-        refuse_threads(self.threads)
-
-    @classmethod
-    def of(cls, specification: dict[str, Any]) -> Asked:
-        """What study.json kept; IntegrityError for anything else."""
-        try:
-            return cls(**{**specification, "models": tuple(specification["models"])})
-        except (TypeError, KeyError):
-            raise IntegrityError("study.json does not say what was asked: start a new study") from None
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
-    """What a study works on."""
+class Opened(subjects_study.Opened):
+    """What a study works on, and what is done to the images."""
 
-    subjects: list[Subject]
-    source: Source
-    indices: list[int]
-    split: str
     conditions: list[Condition]
 
-    def states(self, seeds: int) -> int:
-        """Of all models."""
-        return sum(len(subject.states(seeds)) for subject in self.subjects)
+
+Work = subjects_study.Work[Asked, Opened]
+Done = subjects_study.Done[Found]
 
 
-@dataclass(frozen=True, eq=False)
-class Done:
-    """A finished study: its folder, what was found, what was not measured and why, and the files it wrote."""
+class InvarianceStudy(SubjectsStudy[Asked, Opened, Found]):
+    """`vitrail study invariance`. --time is kept by taking fewer images."""
 
-    folder: Path
-    found: list[Found]
-    failed: dict[str, str]
-    outputs: list[Path]
+    kind = page.KIND
+    asks = Asked
 
+    def opened(self, asked: Asked) -> Opened:
+        """With the conditions that the sides and the grids of all models ask for."""
+        subjects, source, indices, split = open_subjects(asked.models, asked.data, Journal(quiet=True))
+        ways = conditions({subject.side for subject in subjects}, {subject.cell for subject in subjects})
+        return Opened(subjects, source, indices, split, ways)
 
-def begin(
-    asked: Asked, *, name: str | None = None, out: Path | None = None, command: Sequence[str] = (),
-    quiet: bool = False, began: float | None = None,
-) -> Done:  # fmt: skip
-    """A new study. began: a reading of time.monotonic() from which --time counts.
+    def decisions(self, asked: Asked, opened: Opened, gone: Callable[[], float], journal: Journal) -> Mapping[str, Any]:
+        """How many images there are and there is time for."""
+        return {IMAGES: _affordable(asked, opened, gone, journal)}
 
-    Raises UsageError and DataError as opening the models and the images does, and where the time is too little.
-    """
-    began = time.monotonic() if began is None else began
-    refuse_place(KIND, out)
-    opened = _open(asked)
-    journal = Journal(quiet)
-    images = _affordable(asked, opened, lambda: time.monotonic() - began, journal)
-    specification = {**asdict(asked), "models": fixed(asked.models)}
-    study = Study.create(KIND, name or opened.source.name, out, command, specification)
-    study.since(began)
-    study.decide(IMAGES, images)
-    return _go(study, asked, opened, journal)
+    def measured(self, work: Work, subject: Subject, path: Path) -> Found:
+        """Measure a model in all its states."""
+        images = work.study.decided(IMAGES)
+        shown = list(samples(work.opened.source, work.opened.indices, images, subject.preprocessor.channels))
+        return measure(subject, shown, work.opened.conditions, work.asked.seeds, work.device)
 
+    def restored(self, path: Path, record: Mapping[str, Any]) -> Found:
+        """The record is all there is."""
+        return Found.of(record)
 
-def resume(folder: str | Path, *, quiet: bool = False, began: float | None = None) -> Done:
-    """Go on with a study: models that were measured are kept, the one in flight is measured anew."""
-    began = time.monotonic() if began is None else began
-    study = Study.open(folder, KIND)
-    study.since(began)
-    asked = Asked.of(study.specification)
-    return _go(study, asked, _open(asked), Journal(quiet))
+    def tell(self, work: Work, turn: Turn, found: Found, took: float, again: bool) -> None:
+        """Nothing of one that was measured before."""
+        if not again:
+            what = f"{len(found.states)} states, {len(work.opened.conditions)} changes, {found.images} images"
+            turn.end("finished", f"{what}: {duration(took)}", seconds=round(took, 2))
 
+    def tell_missing(self, turn: Turn, why: str, tried: bool) -> None:
+        """It failed, or there was no time."""
+        if tried:
+            turn.end("failed", f"failed, {why}", why)
+        else:
+            turn.end("left out", "left out, the time is over", why)
 
-def planned(asked: Asked) -> tuple[Opened, int]:
-    """What `begin` would work on, and how many images a model would answer in all; nothing is written."""
-    opened = _open(asked)
-    images = min(asked.images, len(opened.indices))
-    return opened, opened.states(asked.seeds) * (1 + len(opened.conditions)) * images
-
-
-def _open(asked: Asked) -> Opened:
-    pick_device(asked.device)
-    subjects, source, indices, split = open_subjects(asked.models, asked.data, Journal(quiet=True))
-    ways = conditions({subject.side for subject in subjects}, {subject.cell for subject in subjects})
-    return Opened(subjects, source, indices, split, ways)
+    def write(
+        self, work: Work, found: Sequence[Found], about: Mapping[str, str], failed: Mapping[str, str]
+    ) -> list[Path]:
+        """See `page`."""
+        told = {**about, "strangers": _strangers(work.opened)}
+        return page.write(work.study, found, work.opened.conditions, told, failed)
 
 
-def _go(study: Study, asked: Asked, opened: Opened, journal: Journal) -> Done:
-    device = pick_device(asked.device)
-    with study.at_work(), threads(asked.threads):
-        images = study.decided(IMAGES)
-        if images is None:  # it was killed between its first file and its second
-            images = study.decide(IMAGES, _affordable(asked, opened, study.gone, journal))
-        same_images(study, opened.source, opened.indices)
-        found, failed = _all(study, asked, opened, images, device, journal)
-        if not found:
-            raise UsageError(
-                "no model could be measured: " + "; ".join(f"{name}: {why}" for name, why in failed.items())
-            )
-        about = {
-            "source": opened.source.name,
-            "split": opened.split or "all",
-            "command": " ".join(study.record["command"]),
-            "strangers": _strangers(opened),
-        }
-        outputs = page.write(study, found, opened.conditions, about, failed)
-        study.mark("finished")
-    return Done(study.folder, found, failed, outputs)
-
-
-def _all(
-    study: Study, asked: Asked, opened: Opened, images: int, device: str, journal: Journal
-) -> tuple[list[Found], dict[str, str]]:
-    """Every model that is not measured yet; a failure is written down, and the others go on."""
-    found: list[Found] = []
-    failed: dict[str, str] = {}
-    for number, subject in enumerate(opened.subjects, start=1):
-        path = study.folder / MEASURED / f"{file_safe(subject.name)}.json"
-        earlier = kept(path, Found.of, journal.warn)
-        if earlier is not None:
-            found.append(earlier)
-            continue
-        head = f"[{number}/{len(opened.subjects)}] {subject.name}"
-        if asked.time is not None and study.gone() >= asked.time:
-            failed[subject.name] = "the time was over"
-            study.note(subject.name, state="left out", reason=failed[subject.name])
-            journal.say(f"{head}: left out, the time is over")
-            continue
-        began = time.monotonic()
-        try:
-            shown = list(samples(opened.source, opened.indices, images, subject.preprocessor.channels))
-            one = measure(subject, shown, opened.conditions, asked.seeds, device)
-        except Interrupted:
-            raise
-        except (VitrailError, RuntimeError, MemoryError) as error:
-            failed[subject.name] = first_line(error)
-            study.note(subject.name, state="failed", reason=failed[subject.name])
-            journal.say(f"{head}: failed, {failed[subject.name]}")
-            continue
-        path.parent.mkdir(exist_ok=True)
-        write_json(path, one.record())
-        found.append(one)
-        took = time.monotonic() - began
-        study.note(subject.name, state="finished", reason="", seconds=round(took, 2))
-        journal.say(
-            f"{head}: {len(one.states)} states, {len(opened.conditions)} changes, {one.images} images: {duration(took)}"
-        )
-    return found, failed
+STUDY = InvarianceStudy()
 
 
 def _affordable(asked: Asked, opened: Opened, gone: Callable[[], float], journal: Journal) -> int:

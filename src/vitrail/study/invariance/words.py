@@ -12,9 +12,9 @@ from vitrail.study.claims import NOT, SHOWN, UNKNOWN, Claim, Sight, Verdict
 from vitrail.study.invariance.conditions import CIRCULAR, EDGE, PATCHES
 from vitrail.study.invariance.consistency import MOVED, STAYS
 from vitrail.study.invariance.measured import Found, Measured
-from vitrail.study.invariance.subjects import PLACELESS, TRAINED, UNTRAINED
 from vitrail.study.statistics.intervals import Interval
 from vitrail.study.statistics.words import listed, percent
+from vitrail.study.subjects import PLACELESS, TRAINED, UNTRAINED
 
 HARDLY = 0.25
 """Of the way to another image: what moves less hardly changes."""

@@ -17,11 +17,11 @@ from vitrail.explain.profile import even_distance
 from vitrail.explain.statistics import reach
 from vitrail.report.statistics import Doubles
 from vitrail.report.study_tables import plain
-from vitrail.study.invariance.subjects import State, Subject
 from vitrail.study.measure.records import restored
 from vitrail.study.reach.field import Size, block_maps, even_radius, fields, sized
 from vitrail.study.reach.theory import sides, supports
 from vitrail.study.statistics.intervals import Interval, over_images
+from vitrail.study.subjects import State, Subject
 
 
 @dataclass(frozen=True)
