@@ -17,12 +17,12 @@ from vitrail.data.dataset import DatasetSource
 from vitrail.errors import UsageError
 from vitrail.report.study_tables import plain
 from vitrail.settings import Stated, known_path
-from vitrail.study import compare_page, course, shares
+from vitrail.study import compare_page, shares
 from vitrail.study.compare_asked import Asked, Wishes, settle
 from vitrail.study.compare_plan import lines
-from vitrail.study.compare_results import results, summary
+from vitrail.study.compare_results import Results, results, summary
 from vitrail.study.compare_work import Work
-from vitrail.study.course import Prepared, planned
+from vitrail.study.course import Course, Prepared, planned
 from vitrail.study.entries import DEFAULT, read_entries
 from vitrail.study.folder import Study, refuse_place
 from vitrail.study.ground import prepare
@@ -81,7 +81,7 @@ def compare(
         open_ = (seeds, time, epochs, equal, rates, folds, fractions, minimal, teacher, name, out)
         if models != DEFAULT or fields or any(value is not None for value in open_):
             raise UsageError("resume goes on with what the study was asked: state the data alone")
-        return _resume(resume, data, journal, began)
+        return _resumed(resume, data, journal, began)
     source = None
     if not isinstance(data, (str, Path)):
         source = DatasetSource(data, name or type(data).__name__.lower(), task=stated.get("task.name"))
@@ -91,7 +91,7 @@ def compare(
     place = Path(out) if out is not None else None
     refuse_place(KIND, place)
     made = prepared(data, listed, wishes, stated, teacher, journal, source=source, out=place, began=began)
-    return begin(made, journal, name=name, out=place, began=began)
+    return COURSE.begin(made, journal, name=name, out=place, began=began)
 
 
 def prepared(
@@ -110,44 +110,24 @@ def prepared(
     return made
 
 
-def begin(
-    made: Prepared, journal: Journal, *, name: str | None = None, out: Path | None = None,
-    command: Sequence[str] = (), began: float | None = None,
-) -> Compared:  # fmt: skip
-    """Make the study's folder and do all that was prepared."""
-    return course.begin(KIND, made, _going(journal), name=name, out=out, command=command, began=began)
-
-
-def resume(folder: str | Path, *, quiet: bool = False, began: float | None = None) -> Compared:
-    """Go on with a comparison: finished cells are kept, the one in flight goes on from its newest checkpoint.
-
-    Raises UsageError for a folder that is none or is finished, DataError where the data changed.
-    """
-    return _resume(folder, None, Journal(quiet), began)
-
-
-def _resume(folder: str | Path, data: Any, journal: Journal, began: float | None) -> Compared:
-    """data: as it was given in Python, where it is no path; None for what study.json names."""
-    source = None
-    if data is not None:
-        asked = Asked.of(Study.open(folder, KIND).specification)
-        if not isinstance(data, (str, Path)):
-            source = DatasetSource(data, asked.data, task=asked.stated.get("task.name"))
-        elif str(data) != asked.data:
-            raise UsageError(f"{folder} is a comparison on {asked.data}, not on {data}")
-    return course.resume(KIND, folder, Asked.of, _going(journal), journal, began, source)
-
-
-def _going(journal: Journal) -> course.Go[Compared]:
-    return lambda study, made: _go(Work(study, made.asked, made.ground, dict(made.paces), made.plan, journal))
-
-
-def _go(work: Work) -> Compared:
-    """Do the work, and say what it says."""
-    found, outputs, warnings = course.carried_out(work, results, compare_page.write)
+def _told(work: Work, found: Results, warnings: tuple[str, ...], outputs: tuple[Path, ...]) -> Compared:
     return Compared(
         work.study.folder, found.recommendation.choice, found.said, plain(summary(found)), warnings, outputs
     )
+
+
+COURSE = Course(KIND, Asked.of, Work, results, compare_page.write, _told)
+
+
+def _resumed(folder: str | Path, data: Any, journal: Journal, began: float) -> Compared:
+    """Go on with a comparison. data: as it was given in Python."""
+    source = None
+    asked = Asked.of(Study.open(folder, KIND).specification)
+    if not isinstance(data, (str, Path)):
+        source = DatasetSource(data, asked.data, task=asked.stated.get("task.name"))
+    elif str(data) != asked.data:
+        raise UsageError(f"{folder} is a comparison on {asked.data}, not on {data}")
+    return COURSE.resume(folder, journal, began=began, source=source)
 
 
 def cost(made: Prepared) -> dict[str, Any]:

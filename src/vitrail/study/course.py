@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from vitrail.contracts import Source
 from vitrail.data.dataset import DatasetSource
@@ -21,6 +21,7 @@ from vitrail.study.shares import Pace, Shares
 from vitrail.training.journal import Journal, duration
 
 T = TypeVar("T")
+R = TypeVar("R")
 W = TypeVar("W", bound=Work)
 
 
@@ -46,10 +47,6 @@ class Studied:
     outputs: tuple[Path, ...]
 
 
-Go = Callable[[Study, Prepared], T]
-"""Does all the work of a study, and returns what it says."""
-
-
 def planned(asked: Asked, ground: Ground, journal: Journal, out: Path | None, began: float) -> Prepared:
     """Try how fast each model trains, and share the time; nothing is written.
 
@@ -60,60 +57,73 @@ def planned(asked: Asked, ground: Ground, journal: Journal, out: Path | None, be
     return Prepared(asked, ground, paces, first_plan(asked, paces, time.monotonic() - began))
 
 
-def begin(
-    kind: str, made: Prepared, go: Go[T], *, name: str | None, out: Path | None, command: Sequence[str],
-    began: float | None,
-) -> T:  # fmt: skip
-    """Make the study's folder and do all that was prepared."""
-    source = made.ground.known.source
-    study = Study.create(kind, name or source.name, out, command, made.asked.record())
-    study.record["from_python"] = isinstance(source, DatasetSource)
-    if began is not None:
-        study.since(began)
-    with study.at_work():
-        study.decide("data", made.ground.fingerprint)
-        study.decide("plan", record(made.plan, made.paces))
-        return go(study, made)
+@dataclass(frozen=True)
+class Course(Generic[W, R, T]):
+    """How a study of one kind goes on once it is prepared.
 
-
-def resume(
-    kind: str, folder: str | Path, read: Callable[[Mapping[str, Any]], Asked], go: Go[T], journal: Journal,
-    began: float | None = None, source: Source | None = None,
-) -> T:  # fmt: skip
-    """Go on with a study: finished cells are kept, the one in flight goes on from its newest checkpoint.
-
-    read: what was asked, from study.json.  source: data from Python.  Raises UsageError for a folder that is none or is
-    finished, DataError where the data changed.
+    read: what was asked, from study.json.  work: its phases, of the same fields as `Work`.  results: what the finished
+    cells say.  write: the files of the report, that report first.  told: what is handed back, of the work, the
+    results, the warnings and the files.
     """
-    study = Study.open(folder, kind)
-    if study.state == "finished":
-        raise UsageError(f"{study.folder} is finished: nothing to resume; its report is {study.folder / 'report.html'}")
-    if study.record.get("from_python") and source is None:
-        raise UsageError(f"{study.folder} has its data from Python: go on with {study.again}")
-    study.since(time.monotonic() if began is None else began)
-    with study.at_work():
-        asked = read(study.specification)
-        stated = {path: value for path, value in asked.stated.items() if path != "data.source"}
-        ground = prepare(asked.data, asked.entries, stated, journal, source)
-        if study.decided("plan") is None:  # killed before anything was decided
-            study.decide("data", ground.fingerprint)
-            paces = try_all(ground.plans, trial_seconds(asked), study.folder / "trial", journal)
-            study.decide("plan", record(first_plan(asked, paces, study.gone()), paces))
-        ground.same(study.decided("data"))
-        plan, paces = restored(study.decided("plan"))
-        return go(study, Prepared(asked, ground, paces, plan))
 
+    kind: str
+    read: Callable[[Mapping[str, Any]], Asked]
+    work: Callable[[Study, Asked, Ground, dict[str, Pace], Shares, Journal], W]
+    results: Callable[[W], R]
+    write: Callable[[W, R], Sequence[Path]]
+    told: Callable[[W, R, tuple[str, ...], tuple[Path, ...]], T]
 
-def carried_out(
-    work: W, results: Callable[[W], T], write: Callable[[W, T], Sequence[Path]]
-) -> tuple[T, tuple[Path, ...], tuple[str, ...]]:  # fmt: skip
-    """Do all the work: what it found by `results`, the files of the report that `write` makes of it, and warnings."""
-    study, journal = work.study, work.journal
-    journal.say(f"study: {study.folder}")
-    work.go()
-    found = results(work)
-    outputs = write(work, found)
-    study.mark("finished")
-    if work.asked.seconds is not None:
-        journal.say(f"took {duration(study.gone())} in all, {duration(work.asked.seconds)} were asked for")
-    return found, tuple(outputs), tuple(dict.fromkeys((*work.asked.why, *journal.warnings)))
+    def begin(
+        self, made: Prepared, journal: Journal, *, name: str | None = None, out: Path | None = None,
+        command: Sequence[str] = (), began: float | None = None,
+    ) -> T:  # fmt: skip
+        """Make the study's folder and do all that was prepared."""
+        source = made.ground.known.source
+        study = Study.create(self.kind, name or source.name, out, command, made.asked.record())
+        study.record["from_python"] = isinstance(source, DatasetSource)
+        if began is not None:
+            study.since(began)
+        with study.at_work():
+            study.decide("data", made.ground.fingerprint)
+            study.decide("plan", record(made.plan, made.paces))
+            return self._go(study, made, journal)
+
+    def resume(
+        self, folder: str | Path, journal: Journal, *, began: float | None = None, source: Source | None = None
+    ) -> T:
+        """Go on with a study: finished cells are kept, the one in flight goes on from its newest checkpoint.
+
+        source: data from Python.  Raises UsageError for a folder that is none or is finished, DataError where the data
+        changed.
+        """
+        study = Study.open(folder, self.kind)
+        if study.state == "finished":
+            page = study.folder / "report.html"
+            raise UsageError(f"{study.folder} is finished: nothing to resume; its report is {page}")
+        if study.record.get("from_python") and source is None:
+            raise UsageError(f"{study.folder} has its data from Python: go on with {study.again}")
+        study.since(time.monotonic() if began is None else began)
+        with study.at_work():
+            asked = self.read(study.specification)
+            stated = {path: value for path, value in asked.stated.items() if path != "data.source"}
+            ground = prepare(asked.data, asked.entries, stated, journal, source)
+            if study.decided("plan") is None:  # killed before anything was decided
+                study.decide("data", ground.fingerprint)
+                paces = try_all(ground.plans, trial_seconds(asked), study.folder / "trial", journal)
+                study.decide("plan", record(first_plan(asked, paces, study.gone()), paces))
+            ground.same(study.decided("data"))
+            plan, paces = restored(study.decided("plan"))
+            return self._go(study, Prepared(asked, ground, paces, plan), journal)
+
+    def _go(self, study: Study, made: Prepared, journal: Journal) -> T:
+        """Do all the work, and say what it says."""
+        work = self.work(study, made.asked, made.ground, dict(made.paces), made.plan, journal)
+        journal.say(f"study: {study.folder}")
+        work.go()
+        found = self.results(work)
+        outputs = self.write(work, found)
+        study.mark("finished")
+        if work.asked.seconds is not None:
+            journal.say(f"took {duration(study.gone())} in all, {duration(work.asked.seconds)} were asked for")
+        warnings = tuple(dict.fromkeys((*work.asked.why, *journal.warnings)))
+        return self.told(work, found, warnings, tuple(outputs))

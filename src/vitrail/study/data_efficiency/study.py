@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Sequence
 from pathlib import Path
 
 from vitrail.contracts import Source
 from vitrail.report.study_tables import plain
 from vitrail.settings import Stated
-from vitrail.study import course
 from vitrail.study.compare_asked import Wishes
 from vitrail.study.compare_plan import lines
-from vitrail.study.course import Prepared, Studied, planned
+from vitrail.study.course import Course, Prepared, Studied, planned
 from vitrail.study.data_efficiency import page, words
 from vitrail.study.data_efficiency.asked import AskedOfParts, settle
-from vitrail.study.data_efficiency.results import results, summary
+from vitrail.study.data_efficiency.results import Results, results, summary
 from vitrail.study.data_efficiency.work import WorkOnParts
 from vitrail.study.entries import read_entries
 from vitrail.study.ground import prepare
@@ -40,29 +38,9 @@ def prepared(
     return made
 
 
-def begin(
-    made: Prepared, journal: Journal, *, name: str | None = None, out: Path | None = None,
-    command: Sequence[str] = (), began: float | None = None,
-) -> Studied:  # fmt: skip
-    """Make the study's folder and do all that was prepared."""
-    return course.begin(KIND, made, _going(journal), name=name, out=out, command=command, began=began)
-
-
-def resume(folder: str | Path, *, quiet: bool = False, began: float | None = None) -> Studied:
-    """Go on with a study: finished cells are kept, the one in flight goes on from its newest checkpoint.
-
-    Raises UsageError for a folder that is none or is finished, DataError where the data changed.
-    """
-    journal = Journal(quiet)
-    return course.resume(KIND, folder, AskedOfParts.of, _going(journal), journal, began)
-
-
-def _going(journal: Journal) -> course.Go[Studied]:
-    return lambda study, made: _go(WorkOnParts(study, made.asked, made.ground, dict(made.paces), made.plan, journal))
-
-
-def _go(work: WorkOnParts) -> Studied:
-    """Do the work, and say what it says."""
-    found, outputs, warnings = course.carried_out(work, results, page.write)
+def _told(work: WorkOnParts, found: Results, warnings: tuple[str, ...], outputs: tuple[Path, ...]) -> Studied:
     said = tuple(words.verdict(found))
     return Studied(work.study.folder, work.asked.data, said, plain(summary(found, said)), warnings, outputs)
+
+
+COURSE = Course(KIND, AskedOfParts.of, WorkOnParts, results, page.write, _told)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from vitrail.contracts import Source
 from vitrail.report.study_tables import plain
 from vitrail.run.timing import rounded
 from vitrail.settings import Stated
-from vitrail.study import course, shares
+from vitrail.study import shares
 from vitrail.study.compare_asked import Wishes
 from vitrail.study.compare_plan import PAGE
-from vitrail.study.course import Prepared, Studied, planned
+from vitrail.study.course import Course, Prepared, Studied, planned
 from vitrail.study.ground import prepare
 from vitrail.study.scaling import page, words
 from vitrail.study.scaling.asked import AskedOfSizes, check, settle
-from vitrail.study.scaling.results import results, summary
+from vitrail.study.scaling.results import Results, results, summary
 from vitrail.study.scaling.sizes import refuse_shape, shapes
 from vitrail.study.scaling.work import WorkOnSizes
 from vitrail.training.journal import Journal, duration
@@ -77,31 +77,9 @@ def cost(made: Prepared) -> dict[str, Any]:
     return {"sizes": sizes, "budgets": budgets, "seeds": ask.seeds, "dropped": list(made.plan.dropped)}
 
 
-def begin(
-    made: Prepared, journal: Journal, *, name: str | None = None, out: Path | None = None,
-    command: Sequence[str] = (), began: float | None = None,
-) -> Studied:  # fmt: skip
-    """Make the study's folder and do all that was prepared."""
-    return course.begin(KIND, made, _going(journal), name=name, out=out, command=command, began=began)
-
-
-def resume(folder: str | Path, *, quiet: bool = False, began: float | None = None) -> Studied:
-    """Go on with a study: finished cells are kept, the one in flight goes on from its newest checkpoint.
-
-    Raises UsageError for a folder that is none or is finished, DataError where the data changed.
-    """
-    journal = Journal(quiet)
-    return course.resume(KIND, folder, AskedOfSizes.of, _going(journal), journal, began)
-
-
-def _going(journal: Journal) -> course.Go[Studied]:
-    return lambda study, made: _go(
-        WorkOnSizes(study, cast(AskedOfSizes, made.asked), made.ground, dict(made.paces), made.plan, journal)
-    )
-
-
-def _go(work: WorkOnSizes) -> Studied:
-    """Do the work, and say what it says."""
-    found, outputs, warnings = course.carried_out(work, results, page.write)
+def _told(work: WorkOnSizes, found: Results, warnings: tuple[str, ...], outputs: tuple[Path, ...]) -> Studied:
     said = tuple(words.verdict(found))
     return Studied(work.study.folder, work.asked.data, said, plain(summary(found, said)), warnings, outputs)
+
+
+COURSE = Course(KIND, AskedOfSizes.of, WorkOnSizes, results, page.write, _told)
