@@ -58,7 +58,7 @@ def compare(call: Call[CompareOptions]) -> Outcome:
     began = time.monotonic()  # before torch is loaded, which the time includes
     options, folder = call.options, resumed(call)
     stated = for_all(call) if folder is None else {}
-    from vitrail.study.compare import COURSE, prepared
+    from vitrail.study.compare import COURSE
     from vitrail.study.compare_asked import Wishes
     from vitrail.study.entries import DEFAULT
 
@@ -68,7 +68,7 @@ def compare(call: Call[CompareOptions]) -> Outcome:
     )  # fmt: skip
 
     def prepare(journal: Journal) -> Prepared:
-        return prepared(
+        return COURSE.prepare(
             call.operands[0], options.models or DEFAULT, wishes, stated, options.teacher, journal, out=options.out,
             began=began,
         )  # fmt: skip

@@ -59,7 +59,7 @@ def data_efficiency(call: Call[DataEfficiencyOptions]) -> Outcome:
     options, folder = call.options, resumed(call)
     stated = for_all(call) if folder is None else {}
     from vitrail.study.compare_asked import Wishes
-    from vitrail.study.data_efficiency.study import COURSE, prepared
+    from vitrail.study.data_efficiency.study import COURSE
     from vitrail.study.entries import DEFAULT
 
     wishes = Wishes(
@@ -68,7 +68,7 @@ def data_efficiency(call: Call[DataEfficiencyOptions]) -> Outcome:
     )  # fmt: skip
 
     def prepare(journal: Journal) -> Prepared:
-        return prepared(
+        return COURSE.prepare(
             call.operands[0], options.models or DEFAULT, wishes, stated, options.teacher, journal, out=options.out,
             began=began,
         )  # fmt: skip

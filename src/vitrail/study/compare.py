@@ -1,7 +1,8 @@
 """`vitrail compare`: several models on the same images, in the same time, from several seeds: one recommendation.
 
 The order of things: `compare_asked` (what is asked), `ground` (the data and each model's settings), `compare_plan` (the
-time of each part), `compare_work` (the cells), `compare_results` (what they say), `compare_page` (the report).
+time of each part), `compare_work` (the cells), `compare_results` (what they say), `compare_page` (the report); `course`
+takes them in that order.
 """
 
 from __future__ import annotations
@@ -12,20 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitrail.contracts import Source
 from vitrail.data.dataset import DatasetSource
 from vitrail.errors import UsageError
 from vitrail.report.study_tables import plain
 from vitrail.settings import Stated, known_path
 from vitrail.study import compare_page, shares
 from vitrail.study.compare_asked import Asked, Wishes, settle
-from vitrail.study.compare_plan import lines
 from vitrail.study.compare_results import Results, results, summary
 from vitrail.study.compare_work import Work
-from vitrail.study.course import Course, Prepared, planned
-from vitrail.study.entries import DEFAULT, read_entries
+from vitrail.study.course import CourseOfModels, Prepared
+from vitrail.study.entries import DEFAULT
 from vitrail.study.folder import Study, refuse_place
-from vitrail.study.ground import prepare
 from vitrail.training.journal import Journal
 
 KIND = "compare"
@@ -90,24 +88,8 @@ def compare(
     listed = models if isinstance(models, str) else ",".join(map(str, models))
     place = Path(out) if out is not None else None
     refuse_place(KIND, place)
-    made = prepared(data, listed, wishes, stated, teacher, journal, source=source, out=place, began=began)
+    made = COURSE.prepare(data, listed, wishes, stated, teacher, journal, source=source, out=place, began=began)
     return COURSE.begin(made, journal, name=name, out=place, began=began)
-
-
-def prepared(
-    data: str | Path, models: str, wishes: Wishes, stated: Stated, teacher: str | None, journal: Journal, *,
-    source: Source | None = None, out: Path | None = None, began: float | None = None,
-) -> Prepared:  # fmt: skip
-    """Read the data, choose settings, try how fast each model trains, and share the time; nothing is written.
-
-    began: a reading of time.monotonic() from which --time counts.
-    """
-    began = clock.monotonic() if began is None else began
-    wishes.check()
-    ground = prepare(data, read_entries(models, teacher), stated, journal, source)
-    made = planned(settle(ground, wishes), ground, journal, out, began)
-    lines(made.asked, made.plan, made.paces, journal.say)
-    return made
 
 
 def _told(work: Work, found: Results, warnings: tuple[str, ...], outputs: tuple[Path, ...]) -> Compared:
@@ -116,7 +98,7 @@ def _told(work: Work, found: Results, warnings: tuple[str, ...], outputs: tuple[
     )
 
 
-COURSE = Course(KIND, Asked.of, Work, results, compare_page.write, _told)
+COURSE = CourseOfModels(KIND, Asked.of, Work, results, compare_page.write, _told, settle, least=2)
 
 
 def _resumed(folder: str | Path, data: Any, journal: Journal, began: float) -> Compared:

@@ -11,9 +11,11 @@ from typing import Any, Generic, TypeVar
 from vitrail.contracts import Source
 from vitrail.data.dataset import DatasetSource
 from vitrail.errors import UsageError
-from vitrail.study.compare_asked import Asked
-from vitrail.study.compare_plan import divisions, first_plan, record, restored, trial_seconds
+from vitrail.settings import Stated
+from vitrail.study.compare_asked import Asked, Wishes
+from vitrail.study.compare_plan import divisions, first_plan, lines, record, restored, trial_seconds
 from vitrail.study.compare_work import Work
+from vitrail.study.entries import read_entries
 from vitrail.study.folder import Study
 from vitrail.study.ground import Ground, prepare
 from vitrail.study.paces import try_all
@@ -127,3 +129,26 @@ class Course(Generic[W, R, T]):
             journal.say(f"took {duration(study.gone())} in all, {duration(work.asked.seconds)} were asked for")
         warnings = tuple(dict.fromkeys((*work.asked.why, *journal.warnings)))
         return self.told(work, found, warnings, tuple(outputs))
+
+
+@dataclass(frozen=True)
+class CourseOfModels(Course[W, R, T]):
+    """The same of a study that is asked for models by name. settle: the specification.  least: models that it needs."""
+
+    settle: Callable[[Ground, Wishes], Asked]
+    least: int
+
+    def prepare(
+        self, data: str | Path, models: str, wishes: Wishes, stated: Stated, teacher: str | None, journal: Journal, *,
+        source: Source | None = None, out: Path | None = None, began: float | None = None,
+    ) -> Prepared:  # fmt: skip
+        """Read the data, choose settings, try how fast each model trains, and share the time; nothing is written.
+
+        began: a reading of time.monotonic() from which --time counts.
+        """
+        began = time.monotonic() if began is None else began
+        wishes.check()
+        ground = prepare(data, read_entries(models, teacher, self.least), stated, journal, source)
+        made = planned(self.settle(ground, wishes), ground, journal, out, began)
+        lines(made.asked, made.plan, made.paces, journal.say)
+        return made
